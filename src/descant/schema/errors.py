@@ -1,0 +1,158 @@
+"""Every error a user can meet, by name.
+
+An error says what is wrong, where (file and field when there is one) and what to do about it.
+`code` is stable and machine-readable; `http_status` is what a server answers; `exit_code` is what
+the command line returns.
+"""
+
+from __future__ import annotations
+
+
+class DescantError(Exception):
+    """A mistake or limit the user can act on."""
+
+    code = "descant_error"
+    http_status = 500
+    exit_code = 1
+
+    def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None):
+        self.message = message
+        self.field = field
+        self.remedy = remedy
+        super().__init__(message if remedy is None else f"{message} {remedy}")
+
+
+class InputError(DescantError):
+    """Something the caller sent is wrong; sending it again unchanged will fail again."""
+
+    code = "invalid_request"
+    http_status = 400
+    exit_code = 2
+
+
+class InvalidTranscript(InputError):
+    """A conversation that cannot be read: empty, malformed or with unknown fields."""
+
+    code = "invalid_transcript"
+
+
+class ContextTooLong(InputError):
+    """More tokens than the model can read at once."""
+
+    code = "context_too_long"
+
+
+class InvalidIndicator(InputError):
+    """An indicator file with a missing, unknown or contradictory field."""
+
+    code = "invalid_indicator"
+
+
+class UnknownIndicator(InputError):
+    """An indicator that was asked for but does not exist."""
+
+    code = "unknown_indicator"
+    http_status = 404
+
+
+class InvalidData(InputError):
+    """Labelled data that cannot be used; names file, line and field."""
+
+    code = "invalid_data"
+
+
+class DuplicateId(InvalidData):
+    """Two conversations with the same id."""
+
+    code = "duplicate_id"
+
+
+class LabelLeak(InvalidData):
+    """A label would be visible in the text that is sent to the model."""
+
+    code = "label_leak"
+
+
+class InvalidConfig(InputError):
+    """A setting that is unknown or out of range."""
+
+    code = "invalid_config"
+
+
+class InvalidModel(InputError):
+    """A model folder or file that cannot be loaded."""
+
+    code = "invalid_model"
+
+
+class ModelNotFound(InputError):
+    """No model of that name here, and none could be fetched."""
+
+    code = "model_not_found"
+    http_status = 404
+
+
+class InvalidAdapter(InputError):
+    """An adapter folder that must not be loaded; names file and field."""
+
+    code = "invalid_adapter"
+
+
+class AdapterNotFound(InputError):
+    """No adapter of that name or at that path."""
+
+    code = "adapter_not_found"
+    http_status = 404
+
+
+class InvocationMissing(InputError):
+    """An aLoRA adapter was asked for but its invocation tokens are not in the prompt."""
+
+    code = "invocation_missing"
+
+
+class CacheCorrupt(DescantError):
+    """A cached file does not have the hash it should have."""
+
+    code = "cache_corrupt"
+
+
+class StorageFull(DescantError):
+    """The disk is full; what was already written is intact."""
+
+    code = "storage_full"
+    http_status = 507
+
+
+class OutOfBlocks(DescantError):
+    """The KV cache has no room for this request at all, or not now."""
+
+    code = "out_of_kv_blocks"
+    http_status = 429
+
+
+class OutOfSlots(DescantError):
+    """The adapter pool has no free slot."""
+
+    code = "out_of_adapter_slots"
+    http_status = 429
+
+
+class NetworkUnavailable(DescantError):
+    """A download was needed and could not be made."""
+
+    code = "network_unavailable"
+    http_status = 503
+
+
+class TrainingDiverged(DescantError):
+    """The loss is not a number; the last good state is kept."""
+
+    code = "training_diverged"
+
+
+class MissingDependency(DescantError):
+    """An optional extra is needed for this and is not installed."""
+
+    code = "missing_dependency"
+    exit_code = 3
