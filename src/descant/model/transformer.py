@@ -1,0 +1,250 @@
+"""A Llama-family transformer in plain PyTorch: token ids and positions in, hidden states out.
+
+There is no batch dimension: T is every token of the step, of however many sequences. What a token
+may look at is the business of `Attend`; which low-rank update it gets is the business of
+`LayerAdapters`; this file knows neither sequences nor adapters. Weights are fused, one product for
+q, k and v and one for gate and up, and carry no gradient: only adapters are trained.
+
+Dimension key: T tokens in this step, H query heads, G key-value heads, D head size, E hidden width,
+F feed-forward width, V vocabulary, I/O features in and out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from descant.model.config import SITE_MODULES, ModelConfig, RopeConfig, Site
+
+
+@runtime_checkable
+class Attend(Protocol):
+    """Attention over whatever context the caller keeps."""
+
+    def __call__(
+        self,
+        layer: int,
+        q: Float[Tensor, "T H D"],
+        k: Float[Tensor, "T G D"],
+        v: Float[Tensor, "T G D"],
+    ) -> Float[Tensor, "T H D"]:
+        """Return the attention output of each token; q and k are already rotated.
+
+        The inputs are views into one fused tensor: strided, and not to be written to.
+        """
+        ...
+
+
+@runtime_checkable
+class LayerAdapters(Protocol):
+    """Low-rank updates for the tokens of one step."""
+
+    def apply(
+        self, layer: int, site: Site, x: Float[Tensor, "T I"], y: Float[Tensor, "T O"]
+    ) -> Float[Tensor, "T O"]:
+        """Return y, the base output at this site for input x, plus each token's update.
+
+        y may be changed in place: nothing else holds it.
+        """
+        ...
+
+
+class Rotation(NamedTuple):
+    """The rotary table of one step; the sign of rotate-half is in `sin`."""
+
+    cos: Float[Tensor, "T 1 D"]
+    sin: Float[Tensor, "T 1 D"]
+
+
+class Linear(nn.Module):
+    """A frozen linear layer without gradient for its own weight."""
+
+    def __init__(self, weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None = None):
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
+        """Return x @ weight.T + bias."""
+        return F.linear(x, self.weight, self.bias)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalization over the last dimension, computed in float32."""
+
+    def __init__(self, weight: Float[Tensor, "*heads E"], eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "T *heads E"]) -> Float[Tensor, "T *heads E"]:
+        """Return x / sqrt(mean(x**2) + eps) * weight."""
+        x32 = x.float()
+        scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
+        return (x32 * scale).to(x.dtype) * self.weight
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward of one layer, each around a residual."""
+
+    def __init__(self, index: int, config: ModelConfig, dtype: torch.dtype, device: str):
+        super().__init__()
+        self.index = index
+        self.num_heads = config.num_heads
+        self.num_kv_heads = config.num_kv_heads
+        self.head_dim = config.head_dim
+        self.attention_norm = _norm(config.hidden_size, config=config, dtype=dtype, device=device)
+        self.qkv = _linear("qkv", config, dtype, device)
+        heads = (config.num_heads + config.num_kv_heads, config.head_dim)
+        self.qk_norm = (
+            _norm(*heads, config=config, dtype=dtype, device=device) if config.qk_norm else None
+        )
+        self.o = _linear("o", config, dtype, device)
+        self.feed_forward_norm = _norm(
+            config.hidden_size, config=config, dtype=dtype, device=device
+        )
+        self.gate_up = _linear("gate_up", config, dtype, device)
+        self.down = _linear("down", config, dtype, device)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "T E"],
+        rotation: Rotation,
+        attend: Attend,
+        adapters: LayerAdapters | None,
+    ) -> Float[Tensor, "T E"]:
+        """Return the hidden states after this layer."""
+        x = self.attention_norm(hidden)
+        q, k, v = self._heads(self._project("qkv", x, adapters), rotation)
+        x = attend(self.index, q, k, v).reshape(len(hidden), -1)
+        hidden = hidden + self._project("o", x, adapters)
+        gate, up = self._project("gate_up", self.feed_forward_norm(hidden), adapters).chunk(2, -1)
+        return hidden + self._project("down", F.silu(gate) * up, adapters)
+
+    def _project(
+        self, site: Site, x: Float[Tensor, "T I"], adapters: LayerAdapters | None
+    ) -> Float[Tensor, "T O"]:
+        linear: Linear = getattr(self, site)
+        y: Tensor = linear(x)
+        return y if adapters is None else adapters.apply(self.index, site, x, y)
+
+    def _heads(
+        self, qkv: Float[Tensor, "T O"], rotation: Rotation
+    ) -> tuple[Float[Tensor, "T H D"], Float[Tensor, "T G D"], Float[Tensor, "T G D"]]:
+        rotated = self.num_heads + self.num_kv_heads
+        heads = qkv.view(len(qkv), rotated + self.num_kv_heads, self.head_dim)
+        qk, v = heads[:, :rotated], heads[:, rotated:]
+        if self.qk_norm is not None:
+            qk = self.qk_norm(qk)
+        qk = rotate(qk, rotation)
+        return qk[:, : self.num_heads], qk[:, self.num_heads :], v
+
+
+class Transformer(nn.Module):
+    """The model: `forward` gives final hidden states, `logits` multiplies them by the vocabulary."""
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: str = "cpu"):
+        """Allocate weights without values; `descant.model.weights` fills them."""
+        super().__init__()
+        self.config = config
+        table = torch.empty(config.vocab_size, config.hidden_size, dtype=dtype, device=device)
+        self.embedding = nn.Parameter(table, requires_grad=False)
+        self.layers = nn.ModuleList(
+            Layer(index, config, dtype, device) for index in range(config.num_layers)
+        )
+        self.norm = _norm(config.hidden_size, config=config, dtype=dtype, device=device)
+        self.head = None if config.tie_embeddings else Linear(torch.empty_like(table))
+        # A plain attribute: these stay float32 whatever the dtype of the weights.
+        self.frequencies: Tensor = rope_frequencies(config.rope, config.head_dim).to(device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and activations."""
+        return self.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.device
+
+    def forward(
+        self,
+        token_ids: Int[Tensor, " T"],
+        positions: Int[Tensor, " T"],
+        attend: Attend,
+        adapters: LayerAdapters | None = None,
+    ) -> Float[Tensor, "T E"]:
+        """Return the hidden state of each token after the last norm."""
+        hidden = F.embedding(token_ids, self.embedding)
+        rotation = self.rotation(positions)
+        for layer in self.layers:
+            hidden = layer(hidden, rotation, attend, adapters)
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+    def logits(
+        self, hidden: Float[Tensor, "N E"], rows: Int[Tensor, " R"] | None = None
+    ) -> Float[Tensor, "N V_or_R"]:
+        """Return float32 logits of the whole vocabulary, or of the vocabulary rows named.
+
+        With `rows` the product itself is in float32, so that close labels are told apart.
+        """
+        weight = self.embedding if self.head is None else self.head.weight
+        if rows is None:
+            return F.linear(hidden, weight).float()
+        return F.linear(hidden.float(), weight[rows].float())
+
+    def rotation(self, positions: Int[Tensor, " T"]) -> Rotation:
+        """Return the rotary table for these positions, in the model's dtype."""
+        angles = positions.to(torch.float32)[:, None] * self.frequencies
+        cos, sin = angles.cos(), angles.sin()
+        return Rotation(
+            torch.cat([cos, cos], -1).to(self.dtype)[:, None],
+            torch.cat([-sin, sin], -1).to(self.dtype)[:, None],
+        )
+
+
+def rotate(heads: Float[Tensor, "T N D"], rotation: Rotation) -> Float[Tensor, "T N D"]:
+    """Turn each pair (d, d + D/2) of every head by its token's angle.
+
+    Semantics:
+        out = heads * cos + roll(heads, D/2) * sin    (rolling by half swaps the two halves)
+    """
+    swapped = heads.roll(heads.shape[-1] // 2, -1)
+    return torch.addcmul(heads * rotation.cos, swapped, rotation.sin)
+
+
+def rope_frequencies(rope: RopeConfig, head_dim: int) -> Float[Tensor, " half"]:
+    """Return the angle per position of each pair of dimensions, in radians."""
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).to(torch.float32) / head_dim
+    frequencies = 1.0 / (rope.theta**exponents)
+    if rope.scaling == "linear":
+        return frequencies / rope.factor
+    if rope.scaling == "llama3":
+        return _llama3_frequencies(frequencies, rope)
+    return frequencies
+
+
+def _llama3_frequencies(frequencies: Tensor, rope: RopeConfig) -> Tensor:
+    # Long waves are stretched by the factor, short ones kept, those between blended.
+    turns = rope.original_max_positions * frequencies / (2 * math.pi)
+    kept = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
+    kept = kept.clamp(0.0, 1.0)
+    return kept * frequencies + (1 - kept) * frequencies / rope.factor
+
+
+def _linear(site: Site, config: ModelConfig, dtype: torch.dtype, device: str) -> Linear:
+    modules = SITE_MODULES[site]
+    width = sum(config.out_features(module) for module in modules)
+    weight = torch.empty(width, config.in_features(modules[0]), dtype=dtype, device=device)
+    has_bias = site == "qkv" and config.qkv_bias
+    return Linear(weight, torch.empty(width, dtype=dtype, device=device) if has_bias else None)
+
+
+def _norm(*shape: int, config: ModelConfig, dtype: torch.dtype, device: str) -> RMSNorm:
+    return RMSNorm(torch.empty(*shape, dtype=dtype, device=device), config.norm_eps)
