@@ -1,0 +1,160 @@
+"""Attention over a part of the keys, with what is needed to join the parts.
+
+In: queries, and some of the keys they may see. Out: the attention output over just those keys and
+the log-sum-exp of their scores. Two parts over disjoint keys merge into attention over both, so one
+shared prefix can serve many private tails (Hydragen, arXiv 2402.05099). Knows nothing of blocks,
+sequences or adapters.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_QUERY_BLOCK = 256
+
+
+class Partial(NamedTuple):
+    """Attention over some of the keys."""
+
+    out: Float[Tensor, "N G M D"]
+    lse: Float[Tensor, "N G M"]
+    """Natural logarithm of the sum of exponentiated scores, float32."""
+
+
+class AttentionKernel(Protocol):
+    """How a part is computed; every implementation returns the same up to rounding."""
+
+    def dense(
+        self,
+        q: Float[Tensor, "N G M D"],
+        k: Float[Tensor, "N G C D"],
+        v: Float[Tensor, "N G C D"],
+        mask: Float[Tensor, "N C"] | None = None,
+    ) -> Partial:
+        """Let every query see every key; `mask` is added to the scores (0 or a large negative).
+
+        Semantics:
+            out[m] = sum_c softmax_c(q[m] . k[c] / sqrt(D) + mask[c]) v[c]
+        """
+        ...
+
+    def causal(
+        self,
+        q: Float[Tensor, "N H S D"],
+        k: Float[Tensor, "N G S D"],
+        v: Float[Tensor, "N G S D"],
+    ) -> Partial:
+        """Let query s see keys 0..s; query head h reads key head h // (H / G)."""
+        ...
+
+
+class MatmulKernel:
+    """Plain matrix products: runs anywhere, and is the slow twin of every other kernel."""
+
+    def dense(
+        self,
+        q: Float[Tensor, "N G M D"],
+        k: Float[Tensor, "N G C D"],
+        v: Float[Tensor, "N G C D"],
+        mask: Float[Tensor, "N C"] | None = None,
+    ) -> Partial:
+        """See `AttentionKernel.dense`."""
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        scores = scores.float()
+        if mask is not None:
+            scores = scores + mask[:, None, None, :]
+        return _weigh(scores, v)
+
+    def causal(
+        self,
+        q: Float[Tensor, "N H S D"],
+        k: Float[Tensor, "N G S D"],
+        v: Float[Tensor, "N G S D"],
+    ) -> Partial:
+        """See `AttentionKernel.causal`; query blocks skip the keys none of their rows may see."""
+        group = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        parts = [
+            self._causal_rows(q, k, v, start) for start in range(0, q.shape[2], _QUERY_BLOCK)
+        ]
+        return Partial(
+            torch.cat([part.out for part in parts], 2), torch.cat([part.lse for part in parts], 2)
+        )
+
+    def _causal_rows(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Partial:
+        stop = min(start + _QUERY_BLOCK, q.shape[2])
+        scores = (q[:, :, start:stop] * q.shape[-1] ** -0.5) @ k[:, :, :stop].transpose(-1, -2)
+        future = torch.ones(stop - start, stop, dtype=torch.bool, device=q.device).triu(start + 1)
+        return _weigh(scores.float().masked_fill(future, -torch.inf), v[:, :, :stop])
+
+
+class CpuFlashKernel:
+    """PyTorch's fused CPU kernel: quickest where bfloat16 matrix products are native (AMX)."""
+
+    def dense(
+        self,
+        q: Float[Tensor, "N G M D"],
+        k: Float[Tensor, "N G C D"],
+        v: Float[Tensor, "N G C D"],
+        mask: Float[Tensor, "N C"] | None = None,
+    ) -> Partial:
+        """See `AttentionKernel.dense`."""
+        added = None if mask is None else mask[:, None, None, :].to(q.dtype)
+        return Partial(
+            *torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                q, k, v, 0.0, False, attn_mask=added
+            )
+        )
+
+    def causal(
+        self,
+        q: Float[Tensor, "N H S D"],
+        k: Float[Tensor, "N G S D"],
+        v: Float[Tensor, "N G S D"],
+    ) -> Partial:
+        """See `AttentionKernel.causal`."""
+        group = q.shape[1] // k.shape[1]
+        return Partial(
+            *torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1), 0.0, True
+            )
+        )
+
+
+def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
+    """Return the quickest kernel for this processor.
+
+    The fused CPU kernel calls a library whose bfloat16 products are slow without AMX; there, plain
+    batched products go to oneDNN and win. The choice depends on the processor alone, never on a
+    timing, so that the same machine always computes the same bits.
+    """
+    if device.type != "cpu":
+        return MatmulKernel()
+    if dtype == torch.float32 or torch.cpu._is_amx_tile_supported():
+        return CpuFlashKernel()
+    return MatmulKernel()
+
+
+def merge(
+    first: tuple[Float[Tensor, "*T D"], Float[Tensor, "*T"]],
+    second: tuple[Float[Tensor, "*T D"], Float[Tensor, "*T"]],
+) -> tuple[Float[Tensor, "*T D"], Float[Tensor, "*T"]]:
+    """Join attention over two disjoint sets of keys into attention over both.
+
+    Semantics:
+        lse = log(exp(lse1) + exp(lse2));  out = out1 * exp(lse1 - lse) + out2 * exp(lse2 - lse)
+    """
+    (out1, lse1), (out2, lse2) = first, second
+    share = torch.sigmoid(lse2 - lse1).unsqueeze(-1)
+    out = torch.lerp(out1.float(), out2.float(), share)
+    return out.to(out1.dtype), torch.logaddexp(lse1, lse2)
+
+
+def _weigh(scores: Float[Tensor, "N G M C"], v: Float[Tensor, "N G C D"]) -> Partial:
+    lse = torch.logsumexp(scores, -1)
+    weights = torch.exp(scores - lse.unsqueeze(-1)).to(v.dtype)
+    return Partial(weights @ v, lse)
