@@ -10,23 +10,37 @@ from descant.model.lora import (
     find_invocation,
     fuse,
 )
+from descant.model.partial_attention import (
+    AttentionKernel,
+    CpuFlashKernel,
+    MatmulKernel,
+    Partial,
+    choose_kernel,
+    merge,
+)
 from descant.model.transformer import Attend, LayerAdapters, Linear, Transformer
 
 __all__ = [
     "SITE_MODULES",
     "Activation",
     "Attend",
+    "AttentionKernel",
+    "CpuFlashKernel",
     "DenseCausal",
     "LayerAdapters",
     "Linear",
     "LoraAdapter",
     "LoraPair",
+    "MatmulKernel",
     "ModelConfig",
     "Module",
+    "Partial",
     "RopeConfig",
     "SingleAdapter",
     "Site",
     "Transformer",
+    "choose_kernel",
     "find_invocation",
     "fuse",
+    "merge",
 ]
