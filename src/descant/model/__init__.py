@@ -18,7 +18,9 @@ from descant.model.partial_attention import (
     choose_kernel,
     merge,
 )
+from descant.model.storage import default_cache_dir
 from descant.model.transformer import Attend, LayerAdapters, Linear, Transformer
+from descant.model.weights import LoadedModel, load_model
 
 __all__ = [
     "SITE_MODULES",
@@ -29,6 +31,7 @@ __all__ = [
     "DenseCausal",
     "LayerAdapters",
     "Linear",
+    "LoadedModel",
     "LoraAdapter",
     "LoraPair",
     "MatmulKernel",
@@ -39,8 +42,10 @@ __all__ = [
     "SingleAdapter",
     "Site",
     "Transformer",
+    "default_cache_dir",
     "choose_kernel",
     "find_invocation",
     "fuse",
+    "load_model",
     "merge",
 ]

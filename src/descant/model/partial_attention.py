@@ -78,9 +78,7 @@ class MatmulKernel:
         """See `AttentionKernel.causal`; query blocks skip the keys none of their rows may see."""
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        parts = [
-            self._causal_rows(q, k, v, start) for start in range(0, q.shape[2], _QUERY_BLOCK)
-        ]
+        parts = [self._causal_rows(q, k, v, start) for start in range(0, q.shape[2], _QUERY_BLOCK)]
         return Partial(
             torch.cat([part.out for part in parts], 2), torch.cat([part.lse for part in parts], 2)
         )

@@ -12,7 +12,8 @@ F feed-forward width, V vocabulary, I/O features in and out.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -126,11 +127,15 @@ class Layer(nn.Module):
         gate, up = self._project("gate_up", self.feed_forward_norm(hidden), adapters).chunk(2, -1)
         return hidden + self._project("down", F.silu(gate) * up, adapters)
 
+    def linear(self, site: Site) -> Linear:
+        """Return the fused linear layer at this site."""
+        linear: Linear = getattr(self, site)
+        return linear
+
     def _project(
         self, site: Site, x: Float[Tensor, "T I"], adapters: LayerAdapters | None
     ) -> Float[Tensor, "T O"]:
-        linear: Linear = getattr(self, site)
-        y: Tensor = linear(x)
+        y: Tensor = self.linear(site)(x)
         return y if adapters is None else adapters.apply(self.index, site, x, y)
 
     def _heads(
@@ -162,6 +167,11 @@ class Transformer(nn.Module):
         # A plain attribute: these stay float32 whatever the dtype of the weights.
         self.frequencies: Tensor = rope_frequencies(config.rope, config.head_dim).to(device)
 
+    def blocks(self) -> Iterator[Layer]:
+        """Yield the layers in order."""
+        for layer in self.layers:
+            yield cast("Layer", layer)
+
     @property
     def dtype(self) -> torch.dtype:
         """The type of weights and activations."""
@@ -182,7 +192,7 @@ class Transformer(nn.Module):
         """Return the hidden state of each token after the last norm."""
         hidden = F.embedding(token_ids, self.embedding)
         rotation = self.rotation(positions)
-        for layer in self.layers:
+        for layer in self.blocks():
             hidden = layer(hidden, rotation, attend, adapters)
         normed: Tensor = self.norm(hidden)
         return normed

@@ -1,0 +1,181 @@
+"""Loads a model from wherever it is: a folder, a GGUF file, a Hugging Face name, or the embedded one.
+
+Out: a `Transformer` with its weights, the folder that holds its tokenizer files, and the hash by
+which adapters and caches know the base. Every tensor must be there, of the right shape, and known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from descant.model.config import SITE_MODULES, ModelConfig
+from descant.model.embedded import SMOLLM2, unpack_embedded
+from descant.model.gguf_file import GgufFile
+from descant.model.gguf_tokenizer import tokenizer_files
+from descant.model.hub import download_model
+from descant.model.safetensors_folder import (
+    read_settings,
+    read_tensors,
+    weight_files,
+    write_json,
+)
+from descant.model.storage import default_cache_dir, file_hash, locked, remove_leftovers, replaced
+from descant.model.transformer import Layer, Transformer
+from descant.schema.errors import InvalidModel, ModelNotFound
+
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+# Written by older converters; computed here.
+_IGNORED = re.compile(r".*rotary_emb\.inv_freq")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run, and what belongs to it."""
+
+    model: Transformer
+    config: ModelConfig
+    base_hash: str
+    """``sha256:…`` over the weight files and the settings that change the result."""
+    folder: Path
+    """Holds ``tokenizer.json`` and the other tokenizer files."""
+
+
+def load_model(
+    source: str | Path,
+    dtype: torch.dtype = torch.bfloat16,
+    device: str = "cpu",
+    cache_dir: Path | None = None,
+) -> LoadedModel:
+    """Load a model from a folder, a ``.gguf`` file, a Hugging Face name or an embedded name.
+
+    `cache_dir` is where unpacked files go; ``DESCANT_CACHE`` or the platform's cache by default.
+
+    Raises:
+        ModelNotFound: there is nothing at that path or of that name.
+        InvalidModel: names the file and the field or tensor that is wrong.
+        NetworkUnavailable: a download was needed and could not be made.
+        CacheCorrupt: the unpacked model is damaged and cannot be unpacked again.
+        StorageFull: the disk is full.
+    """
+    cache_dir = default_cache_dir() if cache_dir is None else cache_dir
+    path = Path(source)
+    if path.suffix == ".gguf":
+        return _load_gguf(path, dtype, device, cache_dir)
+    if path.is_dir():
+        return _load_folder(path, dtype, device)
+    if str(source).lower() == SMOLLM2.name:
+        return _load_folder(unpack_embedded(SMOLLM2, cache_dir), dtype, device)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        return _load_folder(download_model(str(source)), dtype, device)
+    raise ModelNotFound(
+        f"No model {str(source)!r}: not a folder, not a .gguf file, not a Hugging Face name.",
+        field="model",
+        remedy=f"The embedded model is {SMOLLM2.name!r}.",
+    )
+
+
+def fill(model: Transformer, tensors: Iterable[tuple[str, Tensor]], origin: str) -> None:
+    """Copy tensors by their Hugging Face names into the fused weights of a model.
+
+    Raises:
+        InvalidModel: names a tensor that is missing, unknown or of another shape.
+    """
+    places = _places(model)
+    for name, tensor in tensors:
+        if _IGNORED.fullmatch(name) or (name == "lm_head.weight" and model.head is None):
+            continue
+        if name not in places:
+            raise InvalidModel(f"{origin}: unknown tensor {name}, or given twice.", field=name)
+        place, shape = places.pop(name)
+        if tuple(tensor.shape) != shape:
+            raise InvalidModel(
+                f"{origin}: tensor {name} has shape {tuple(tensor.shape)}, expected {shape}.",
+                field=name,
+            )
+        place.copy_(tensor)
+    if places:
+        name = min(places)
+        raise InvalidModel(f"{origin}: tensor {name} is missing.", field=name)
+
+
+def _load_folder(folder: Path, dtype: torch.dtype, device: str) -> LoadedModel:
+    config = ModelConfig.from_hf(read_settings(folder))
+    model = Transformer(config, dtype, device)
+    fill(model, read_tensors(folder), str(folder))
+    return LoadedModel(model, config, base_hash(config, weight_files(folder)), folder)
+
+
+def _load_gguf(path: Path, dtype: torch.dtype, device: str, cache_dir: Path) -> LoadedModel:
+    gguf = GgufFile(path)
+    settings = gguf.settings()
+    config = ModelConfig.from_hf(settings)
+    model = Transformer(config, dtype, device)
+    fill(model, gguf.tensors(), str(path))
+    identity = base_hash(config, [path])
+    folder = cache_dir / "tokenizers" / identity.removeprefix("sha256:")[:32]
+    if not folder.is_dir():
+        documents = {"config.json": settings, **tokenizer_files(gguf)}
+        with locked(folder), replaced(folder) as partial:
+            remove_leftovers(partial)
+            for name, document in documents.items():
+                write_json(partial / name, document)
+    return LoadedModel(model, config, identity, folder)
+
+
+def base_hash(config: ModelConfig, files: Iterable[Path]) -> str:
+    """Return the hash of a base model: its weight files, and the settings not visible in them."""
+    rope = config.rope
+    settings = [config.num_heads, config.num_kv_heads, config.head_dim, config.norm_eps, rope.theta]
+    if rope.scaling is not None:
+        settings += [rope.factor, rope.low_freq_factor, rope.high_freq_factor]
+    parts = [json.dumps([rope.scaling, *settings]), *(file_hash(file) for file in files)]
+    return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _places(model: Transformer) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+    """Return where each tensor goes, and the shape it has in the file."""
+    places = {
+        "model.embed_tokens.weight": _whole(model.embedding),
+        "model.norm.weight": _whole(model.norm.weight),
+    }
+    if model.head is not None:
+        places["lm_head.weight"] = _whole(model.head.weight)
+    for index, layer in enumerate(model.blocks()):
+        prefix = f"model.layers.{index}."
+        for name, place in _layer_places(layer, model.config).items():
+            places[prefix + name] = place
+    return places
+
+
+def _layer_places(layer: Layer, config: ModelConfig) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+    places = {
+        "input_layernorm.weight": _whole(layer.attention_norm.weight),
+        "post_attention_layernorm.weight": _whole(layer.feed_forward_norm.weight),
+    }
+    for site, modules in SITE_MODULES.items():
+        linear, row = layer.linear(site), 0
+        for module in modules:
+            rows = slice(row, row + config.out_features(module))
+            row = rows.stop
+            name = f"{'self_attn' if module in _ATTENTION else 'mlp'}.{module}"
+            places[f"{name}.weight"] = _whole(linear.weight[rows])
+            if linear.bias is not None:
+                places[f"{name}.bias"] = _whole(linear.bias[rows])
+    if layer.qk_norm is not None:
+        weight, shape = layer.qk_norm.weight, (config.head_dim,)
+        places["self_attn.q_norm.weight"] = weight[: config.num_heads], shape
+        places["self_attn.k_norm.weight"] = weight[config.num_heads :], shape
+    return places
+
+
+def _whole(tensor: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    return tensor, tuple(tensor.shape)
