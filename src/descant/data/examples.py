@@ -1,0 +1,89 @@
+"""From labelled conversations to what training reads: token ids and the index of each right label.
+
+The renderer that serves is the renderer that trains; this file asks it for ids and knows no tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from descant.data.transcripts import validate_labels
+from descant.schema import Indicator, LabelledTranscript, Transcript
+from descant.schema.errors import ContextTooLong
+
+
+class TranscriptRenderer(Protocol):
+    """What turns a conversation into the token ids that all indicators share."""
+
+    def render_transcript(self, transcript: Transcript, /) -> list[int]:
+        """Return the shared prefix."""
+        ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation to learn from."""
+
+    transcript_id: str
+    prefix_ids: tuple[int, ...]
+    """Token ids of the conversation, read once for all indicators."""
+    targets: Mapping[str, int]
+    """Indicator name to the index of the right label; indicators without a label are left out."""
+
+
+def build_examples(
+    rows: Iterable[LabelledTranscript],
+    indicators: Sequence[Indicator],
+    renderer: TranscriptRenderer,
+    max_prefix_tokens: int,
+) -> list[Example]:
+    """Render every conversation that has a label for at least one indicator; nothing is cut off.
+
+    Raises:
+        InvalidData: a label is not one of its indicator's.
+        ContextTooLong: a conversation has more than `max_prefix_tokens` tokens.
+    """
+    examples = []
+    for row in rows:
+        validate_labels([row], indicators)
+        targets = _targets(row, indicators)
+        if targets:
+            prefix_ids = tuple(renderer.render_transcript(row.transcript))
+            _check_length(row.transcript.id, len(prefix_ids), max_prefix_tokens)
+            examples.append(Example(row.transcript.id, prefix_ids, targets))
+    return examples
+
+
+def data_hash(rows: Iterable[LabelledTranscript]) -> str:
+    """Return ``sha256:…`` over ids, turns and labels; order and null labels do not change it."""
+    digests = sorted(hashlib.sha256(_canonical(row)).digest() for row in rows)
+    return "sha256:" + hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _targets(row: LabelledTranscript, indicators: Sequence[Indicator]) -> dict[str, int]:
+    return {
+        indicator.name: indicator.labels.index(label)
+        for indicator in indicators
+        if (label := row.labels.get(indicator.name)) is not None
+    }
+
+
+def _check_length(transcript_id: str, num_tokens: int, max_prefix_tokens: int) -> None:
+    if num_tokens > max_prefix_tokens:
+        raise ContextTooLong(
+            f"Conversation {transcript_id!r} has {num_tokens} tokens; "
+            f"at most {max_prefix_tokens} can be read.",
+            field="turns",
+            remedy="Leave it out, split it, or use a model that reads more.",
+        )
+
+
+def _canonical(row: LabelledTranscript) -> bytes:
+    turns = [[turn.speaker, turn.text] for turn in row.transcript.turns]
+    labels = {name: label for name, label in row.labels.items() if label is not None}
+    content = [row.transcript.id, turns, labels]
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

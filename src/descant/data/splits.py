@@ -1,0 +1,60 @@
+"""Train, dev or test: decided by the id of a conversation alone.
+
+Neither the order of the rows nor what else is in the data changes where a conversation goes, so data
+may grow without a test conversation ever moving into training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from descant.schema import LabelledTranscript
+from descant.schema.errors import InvalidConfig
+
+Split = Literal["train", "dev", "test"]
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """The share of each split; they add up to 1.
+
+    Raises:
+        InvalidConfig: one is negative, or they do not add up to 1.
+    """
+
+    train: float = 0.8
+    dev: float = 0.1
+    test: float = 0.1
+
+    def __post_init__(self) -> None:
+        shares = (self.train, self.dev, self.test)
+        if not all(share >= 0 for share in shares) or not math.isclose(sum(shares), 1.0):
+            raise InvalidConfig(
+                f"Fractions {shares} are not shares of a whole.",
+                field="fractions",
+                remedy="Give three numbers, none negative, that add up to 1.",
+            )
+
+
+def split_of(transcript_id: str, fractions: Fractions, seed: int = 0) -> Split:
+    """Return the split of a conversation; another seed deals all of them anew."""
+    digest = hashlib.sha256(f"descant-split:{seed}:{transcript_id}".encode()).digest()
+    point = int.from_bytes(digest[:6]) / 2**48
+    if point < fractions.train:
+        return "train"
+    # Counted from the end, so that a test share of 0 is exactly none.
+    return "test" if point >= 1.0 - fractions.test else "dev"
+
+
+def split_rows(
+    rows: Iterable[LabelledTranscript], fractions: Fractions, seed: int = 0
+) -> dict[Split, list[LabelledTranscript]]:
+    """Deal rows into the three splits, in their order."""
+    splits: dict[Split, list[LabelledTranscript]] = {"train": [], "dev": [], "test": []}
+    for row in rows:
+        splits[split_of(row.transcript.id, fractions, seed)].append(row)
+    return splits

@@ -1,0 +1,169 @@
+r"""Descant's own file format: labelled conversations as JSON lines.
+
+One conversation a line, in a file or a ``.gz`` file::
+
+    {"id": "call-1", "turns": [{"speaker": "agent", "text": "Hello"}], "labels": {"greeting": "yes"}}
+
+``labels`` may be left out; a label of null means not applicable or unclear. Unknown keys are errors.
+Control characters in speakers and texts are harmless after reading: line ends become ``\n``, tabs
+stay, the others are dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from descant.data.json_lines import read_objects, write_objects
+from descant.schema import Indicator, LabelledTranscript, Transcript, Turn
+from descant.schema.errors import DuplicateId, InvalidData, InvalidTranscript
+
+_LINE_END = re.compile("\r\n?|\x85|\u2028|\u2029")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_jsonl(path: Path) -> Iterator[LabelledTranscript]:
+    """Yield the conversations of a file in order; errors name file, line and field.
+
+    Raises:
+        InvalidData: the file cannot be read, a line is not a JSON object, or a label is not text.
+        InvalidTranscript: a conversation is empty or malformed, or has an unknown key.
+        DuplicateId: two conversations have the same id.
+    """
+    line_of: dict[str, int] = {}
+    for number, table in read_objects(path):
+        row = parse_row(table, f"{path}, line {number}")
+        _check_new(row.transcript.id, line_of, f"{path}, line {number}")
+        line_of[row.transcript.id] = number
+        yield row
+
+
+def write_jsonl(path: Path, rows: Iterable[LabelledTranscript]) -> None:
+    """Write conversations; `path` is replaced when all are written, or not at all.
+
+    Raises:
+        DuplicateId: two conversations have the same id.
+        StorageFull: the disk is full; the old file is as it was.
+    """
+    write_objects(path, _tables(rows, path))
+
+
+def parse_row(table: Mapping[str, Any], origin: str) -> LabelledTranscript:
+    """Build one labelled conversation from its JSON object; `origin` is named in errors.
+
+    Raises:
+        InvalidTranscript: the conversation is empty or malformed, or has an unknown key.
+        InvalidData: ``labels`` is not a table of texts and nulls.
+    """
+    _check_keys(table, ("id", "turns", "labels"), origin)
+    turns = table.get("turns")
+    if not isinstance(turns, list):
+        raise InvalidTranscript(f"{origin}: turns must be a list.", field="turns")
+    parsed = tuple(_parse_turn(turn, f"turns[{at}]", origin) for at, turn in enumerate(turns))
+    transcript = build_transcript(_text(table, "id", origin), parsed, origin)
+    return LabelledTranscript(transcript, _parse_labels(table.get("labels", {}), origin))
+
+
+def build_transcript(transcript_id: str, turns: Sequence[Turn], origin: str) -> Transcript:
+    """Return the conversation with its texts cleaned; `origin` is named in errors.
+
+    Raises:
+        InvalidTranscript: the id is empty or holds a control character, or no turn has text.
+    """
+    if not transcript_id.isprintable():
+        raise InvalidTranscript(f"{origin}: id {transcript_id!r} is not printable.", field="id")
+    cleaned = tuple(Turn(_clean_speaker(turn.speaker), clean_text(turn.text)) for turn in turns)
+    try:
+        return Transcript(transcript_id, cleaned)
+    except InvalidTranscript as error:
+        raise InvalidTranscript(
+            f"{origin}: {error.message}", field=error.field, remedy=error.remedy
+        ) from error
+
+
+def clean_text(text: str) -> str:
+    r"""Return `text` with every line end as ``\n`` and no control character but it and tab."""
+    return _CONTROL.sub("", _LINE_END.sub("\n", text))
+
+
+def validate_labels(rows: Iterable[LabelledTranscript], indicators: Sequence[Indicator]) -> None:
+    """Check every label of these indicators; labels of other names are left alone.
+
+    Raises:
+        InvalidData: names conversation, indicator and the allowed labels.
+    """
+    for row in rows:
+        for indicator in indicators:
+            label = row.labels.get(indicator.name)
+            if label is not None and label not in indicator.labels:
+                raise InvalidData(
+                    f"Conversation {row.transcript.id!r}: {label!r} is not a label of "
+                    f"{indicator.name!r}.",
+                    field=f"labels.{indicator.name}",
+                    remedy=f"Use one of {', '.join(map(repr, indicator.labels))}, or null.",
+                )
+
+
+def _parse_turn(turn: object, field: str, origin: str) -> Turn:
+    if not isinstance(turn, dict):
+        raise InvalidTranscript(f"{origin}: {field} must be an object.", field=field)
+    place = f"{origin}, {field}"
+    _check_keys(turn, ("speaker", "text"), place)
+    return Turn(_text(turn, "speaker", place), _text(turn, "text", place))
+
+
+def _parse_labels(labels: object, origin: str) -> dict[str, str | None]:
+    if not isinstance(labels, dict):
+        raise InvalidData(f"{origin}: labels must be an object.", field="labels")
+    for name, label in labels.items():
+        if label is not None and (not isinstance(label, str) or _SURROGATE.search(label)):
+            raise InvalidData(
+                f"{origin}: label of {name!r} must be a text or null, not {label!r}.",
+                field=f"labels.{name}",
+            )
+    return labels
+
+
+def _check_keys(table: Mapping[str, Any], known: Sequence[str], origin: str) -> None:
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise InvalidTranscript(
+            f"{origin}: unknown key {unknown[0]!r}.",
+            field=unknown[0],
+            remedy=f"Known keys: {', '.join(known)}.",
+        )
+
+
+def _text(table: Mapping[str, Any], key: str, origin: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str):
+        reason = "is missing" if key not in table else "must be a text"
+        raise InvalidTranscript(f"{origin}: {key} {reason}.", field=key)
+    if _SURROGATE.search(value):
+        raise InvalidTranscript(f"{origin}: {key} holds half of a surrogate pair.", field=key)
+    return value
+
+
+def _clean_speaker(speaker: str) -> str:
+    return " ".join(clean_text(speaker).split())
+
+
+def _check_new(transcript_id: str, line_of: Mapping[str, int], origin: str) -> None:
+    if transcript_id in line_of:
+        raise DuplicateId(
+            f"{origin}: id {transcript_id!r} was used in line {line_of[transcript_id]}.",
+            field="id",
+            remedy="Give every conversation its own id.",
+        )
+
+
+def _tables(rows: Iterable[LabelledTranscript], path: Path) -> Iterator[dict[str, Any]]:
+    line_of: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        _check_new(row.transcript.id, line_of, f"{path}, line {number}")
+        line_of[row.transcript.id] = number
+        turns = [{"speaker": turn.speaker, "text": turn.text} for turn in row.transcript.turns]
+        yield {"id": row.transcript.id, "turns": turns, "labels": dict(row.labels)}

@@ -1,0 +1,144 @@
+"""What an evaluation found: per indicator, our figures beside those of the baselines.
+
+One report is both a table for people and JSON for programs; both come from the same fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from rich.table import Table
+
+from descant.evaluation.scorers import Estimate, IndicatorResult, score_indicator
+from descant.evaluation.task import Predictions
+from descant.schema import Indicator
+from descant.schema.errors import InvalidData
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One indicator."""
+
+    indicator: str
+    ours: IndicatorResult
+    baselines: Mapping[str, IndicatorResult]
+    """By the name of the baseline; the same conversations as ours."""
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """One task, judged."""
+
+    task: str
+    rows: tuple[ReportRow, ...]
+
+    def mean_macro_f1(self, baseline: str | None = None) -> float | None:
+        """Return the mean macro-F1 over the indicators that have one; ours, or a baseline's."""
+        results = [row.ours if baseline is None else row.baselines[baseline] for row in self.rows]
+        values = [result.macro_f1.value for result in results if result.macro_f1 is not None]
+        return fmean(values) if values else None
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The names of the baselines, in the order of the table."""
+        return tuple(self.rows[0].baselines) if self.rows else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dictionaries and lists; a score that is not defined is null."""
+        return {
+            "task": self.task,
+            "mean_macro_f1": {
+                "ours": self.mean_macro_f1(),
+                **{name: self.mean_macro_f1(name) for name in self.baselines},
+            },
+            "indicators": [_row_json(row) for row in self.rows],
+        }
+
+    def to_table(self) -> Table:
+        """Return the table to print; intervals are 95 %."""
+        table = Table(title=self.task, caption="In brackets: 95 % interval. -: not defined.")
+        table.add_column("indicator", no_wrap=True)
+        for heading in ("positive", "F1", "macro-F1"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for name in self.baselines:
+            table.add_column(f"{name}\nF1", justify="right", no_wrap=True)
+            table.add_column(f"{name}\nmacro-F1", justify="right", no_wrap=True)
+        if self._num_unanswered():
+            table.add_column("unanswered", justify="right")
+        for row in self.rows:
+            table.add_row(*self._cells(row))
+        table.add_section()
+        table.add_row(*self._mean_cells())
+        return table
+
+    def _num_unanswered(self) -> int:
+        return sum(row.ours.unanswered for row in self.rows)
+
+    def _cells(self, row: ReportRow) -> list[str]:
+        ours = row.ours
+        cells = [row.indicator, f"{ours.positives}/{ours.support}"]
+        cells += [_with_interval(ours.f1), _with_interval(ours.macro_f1)]
+        for result in row.baselines.values():
+            cells += [_plain(result.f1), _plain(result.macro_f1)]
+        return [*cells, str(ours.unanswered)] if self._num_unanswered() else cells
+
+    def _mean_cells(self) -> list[str]:
+        cells = ["mean", "", "", _number(self.mean_macro_f1())]
+        for name in self.baselines:
+            cells += ["", _number(self.mean_macro_f1(name))]
+        return [*cells, str(self._num_unanswered())] if self._num_unanswered() else cells
+
+
+def build_report(
+    indicators: Sequence[Indicator],
+    ours: Predictions,
+    baselines: Mapping[str, Predictions],
+    seed: int = 0,
+) -> EvaluationReport:
+    """Score predictions of one task; the seed is the bootstrap's.
+
+    Raises:
+        InvalidData: a baseline was run on other conversations than ours.
+    """
+    asked = [(outcome.transcript_id, outcome.indicator) for outcome in ours.outcomes]
+    for name, predictions in baselines.items():
+        if [(item.transcript_id, item.indicator) for item in predictions.outcomes] != asked:
+            raise InvalidData(
+                f"Baseline {name!r} was not asked the same questions.",
+                field="baselines",
+                remedy="Run it on the same task.",
+            )
+    rows = tuple(
+        ReportRow(
+            indicator.name,
+            score_indicator(indicator, ours.of(indicator.name), seed),
+            {
+                name: score_indicator(indicator, predictions.of(indicator.name), seed)
+                for name, predictions in baselines.items()
+            },
+        )
+        for indicator in indicators
+    )
+    return EvaluationReport(ours.task, rows)
+
+
+def _row_json(row: ReportRow) -> dict[str, Any]:
+    baselines = {name: result.to_json() for name, result in row.baselines.items()}
+    return {"indicator": row.indicator, "ours": row.ours.to_json(), "baselines": baselines}
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _plain(estimate: Estimate | None) -> str:
+    return _number(None if estimate is None else estimate.value)
+
+
+def _with_interval(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
