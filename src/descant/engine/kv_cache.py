@@ -130,7 +130,7 @@ class KvCache:
     A slot is one token's place: slot = block * block_tokens + offset.
     """
 
-    def __init__(  # noqa: PLR0913 - the shape of the tensors, nothing else
+    def __init__(
         self,
         num_layers: int,
         num_kv_heads: int,

@@ -53,6 +53,8 @@ class Sequence:
     shared_blocks: tuple[int, ...] = ()
     num_shared: int = 0
     num_computed: int = 0
+    num_run: int = 0
+    """Tokens that went through the model for this sequence; cached ones did not."""
     num_prompt: int = 0
     keys: list[bytes] = field(default_factory=list)
     """Identities of the full blocks computed so far."""
@@ -66,6 +68,11 @@ class Sequence:
     def num_remaining(self) -> int:
         """Tokens whose keys and values are not in the cache yet."""
         return len(self.token_ids) - self.num_computed
+
+    @property
+    def num_slots(self) -> int:
+        """Places in the cache it will need in all, the shared prefix included."""
+        return self.num_prompt + (self.sampling.max_tokens if self.sampling is not None else 0)
 
     @property
     def output_ids(self) -> list[int]:
