@@ -1,0 +1,8 @@
+"""Text to token ids and back: one renderer for training and for serving alike."""
+
+from descant.text.chat_template import PLAIN_TEMPLATE, ChatTemplate
+from descant.text.detokenizer import Detokenizer
+from descant.text.renderer import Renderer
+from descant.text.tokenizer import Tokenizer
+
+__all__ = ["PLAIN_TEMPLATE", "ChatTemplate", "Detokenizer", "Renderer", "Tokenizer"]
