@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from descant.schema import Indicator, Message, Transcript, Turn
-from descant.schema.errors import InputError, InvalidModel
+from descant.schema.errors import InputError, InvalidModel, InvalidTranscript
 from descant.text.chat_template import PLAIN_TEMPLATE, ChatTemplate, ContentSlot, Part, Rendered
 from descant.text.tokenizer import Tokenizer
 
@@ -46,10 +46,18 @@ class Renderer:
         """The tokens behind which an answer stands; adapters act from the first of them."""
 
     def render_transcript(self, transcript: Transcript) -> list[int]:
-        """Return the ids that all adapters share, up to the end of the user message."""
-        lines = "\n".join(_line(turn) for turn in transcript.turns if turn.text.strip())
-        contents = [*[_SYSTEM][: len(self._roles) - 1], lines]
-        return self._encode(self._prefix, contents)
+        """Return the ids that all adapters share, up to the end of the user message.
+
+        Raises:
+            InvalidTranscript: there is nothing but space and control characters in it.
+        """
+        lines = [_line(turn) for turn in transcript.turns if _plain(turn.text)]
+        if not lines:
+            raise InvalidTranscript(
+                f"Conversation {transcript.id!r} has no readable text.", field="turns"
+            )
+        contents = {"system": _SYSTEM, "user": "\n".join(lines)}
+        return self._encode(self._prefix, [contents[role] for role in self._roles])
 
     def render_tail(self, indicator: Indicator) -> list[int]:
         """Return the ids that follow the prefix for one indicator; the task is in its adapter."""
