@@ -9,8 +9,9 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 from descant.registry import replacing
 from descant.schema.errors import InvalidData
@@ -39,18 +40,20 @@ def write_objects(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
         InvalidData: an object holds text that UTF-8 cannot carry.
         StorageFull: the disk is full; the old file is as it was.
     """
-    with replacing(path) as file:
-        # A fixed time keeps the bytes of a gzip file a function of its content.
-        packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if _is_gzip(path) else None
-        out = cast("IO[bytes]", packed or file)
+    with replacing(path) as file, _packed(file, path) as out:
         for number, table in enumerate(objects, start=1):
             out.write(_encode(table, f"{path}, line {number}"))
-        if packed is not None:
-            packed.close()
 
 
 def _open(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if _is_gzip(path) else path.open("rb")
+
+
+def _packed(file: BinaryIO, path: Path) -> AbstractContextManager[IO[bytes]]:
+    if not _is_gzip(path):
+        return nullcontext(file)
+    # A fixed time keeps the bytes a function of the content.
+    return cast("IO[bytes]", gzip.GzipFile("", "wb", fileobj=file, mtime=0))
 
 
 def _is_gzip(path: Path) -> bool:

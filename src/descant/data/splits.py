@@ -42,7 +42,9 @@ class Fractions:
 
 def split_of(transcript_id: str, fractions: Fractions, seed: int = 0) -> Split:
     """Return the split of a conversation; another seed deals all of them anew."""
-    digest = hashlib.sha256(f"descant-split:{seed}:{transcript_id}".encode()).digest()
+    digest = hashlib.sha256(
+        f"descant-split:{seed}:{transcript_id}".encode(errors="surrogatepass")
+    ).digest()
     point = int.from_bytes(digest[:6]) / 2**48
     if point < fractions.train:
         return "train"

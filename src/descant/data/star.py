@@ -94,7 +94,7 @@ def _read_labels(path: Path) -> dict[int, dict[str, str | None]]:
         origin = f"{path}, line {number}"
         given = _field(table, "labels", dict, origin)
         for name, value in given.items():
-            if isinstance(value, bool) or value not in _LABELS:
+            if value is not None and (type(value) is not int or value not in _LABELS):
                 raise InvalidData(
                     f"{origin}: label of {name!r} is {value!r}, not 1, 0 or null.",
                     field=f"labels.{name}",

@@ -27,6 +27,10 @@ from descant.schema.errors import InvalidData
 
 SOURCE = "bag-of-words"
 
+_MANY_ROWS = 100
+# Less regularised than scikit-learn's default of 1, which is weaker on STAR at every size tried.
+_INVERSE_REGULARISATION = 10.0
+
 
 @dataclass(frozen=True)
 class BagOfWords:
@@ -47,7 +51,9 @@ class BagOfWords:
             InvalidData: there are no rows, or no word in them.
         """
         kept = list(rows)
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+        # Words seen once only add noise, unless there are few conversations to see them in.
+        min_df = 2 if len(kept) >= _MANY_ROWS else 1
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=min_df)
         try:
             features = vectorizer.fit_transform([_text_of(row.transcript) for row in kept])
         except ValueError as error:
@@ -96,5 +102,7 @@ def _fit_one(features: Any, labels: Sequence[str | None], seed: int) -> Any:
     if len(found) < 2:
         seen = f"only the label {found[0]!r}" if found else "no label"
         return f"The conversations learned from have {seen}."
-    classifier = LogisticRegression(class_weight="balanced", max_iter=1000, random_state=seed)
+    classifier = LogisticRegression(
+        C=_INVERSE_REGULARISATION, class_weight="balanced", max_iter=1000, random_state=seed
+    )
     return classifier.fit(features[labelled], [labels[at] for at in labelled])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from descant.evaluation.scorers import Estimate, IndicatorResult, score_indicator
@@ -59,15 +60,16 @@ class EvaluationReport:
 
     def to_table(self) -> Table:
         """Return the table to print; intervals are 95 %."""
-        table = Table(title=self.task, caption="In brackets: 95 % interval. -: not defined.")
-        table.add_column("indicator", no_wrap=True)
-        for heading in ("positive", "F1", "macro-F1"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for name in self.baselines:
-            table.add_column(f"{name}\nF1", justify="right", no_wrap=True)
-            table.add_column(f"{name}\nmacro-F1", justify="right", no_wrap=True)
+        caption = "In brackets: 95 % interval. -: not defined."
+        table = Table(title=self.task, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        # Only names may be folded in a narrow terminal; a number cut short would be a wrong one.
+        table.add_column("indicator", overflow="fold")
+        headings = ["positive", "F1", "macro-F1"]
+        headings += [f"{name}\nF1 macro-F1" for name in self.baselines]
         if self._num_unanswered():
-            table.add_column("unanswered", justify="right")
+            headings.append("un-\nanswered")
+        for heading in headings:
+            table.add_column(heading, justify="right", no_wrap=True)
         for row in self.rows:
             table.add_row(*self._cells(row))
         table.add_section()
@@ -80,15 +82,15 @@ class EvaluationReport:
     def _cells(self, row: ReportRow) -> list[str]:
         ours = row.ours
         cells = [row.indicator, f"{ours.positives}/{ours.support}"]
-        cells += [_with_interval(ours.f1), _with_interval(ours.macro_f1)]
-        for result in row.baselines.values():
-            cells += [_plain(result.f1), _plain(result.macro_f1)]
+        cells += [_with_interval(ours.f1), _plain(ours.macro_f1)]
+        cells += [
+            _pair(_plain(result.f1), _plain(result.macro_f1)) for result in row.baselines.values()
+        ]
         return [*cells, str(ours.unanswered)] if self._num_unanswered() else cells
 
     def _mean_cells(self) -> list[str]:
         cells = ["mean", "", "", _number(self.mean_macro_f1())]
-        for name in self.baselines:
-            cells += ["", _number(self.mean_macro_f1(name))]
+        cells += [_pair("", _number(self.mean_macro_f1(name))) for name in self.baselines]
         return [*cells, str(self._num_unanswered())] if self._num_unanswered() else cells
 
 
@@ -132,6 +134,10 @@ def _row_json(row: ReportRow) -> dict[str, Any]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _pair(f1: str, macro_f1: str) -> str:
+    return f"{f1}{macro_f1:>9}"
 
 
 def _plain(estimate: Estimate | None) -> str:

@@ -28,8 +28,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         InvalidConfig: nothing can be written in that folder.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    file = _create(temporary, path)
     try:
-        with _create(temporary) as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -54,13 +55,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _create(path: Path) -> BinaryIO:
+def _create(temporary: Path, path: Path) -> BinaryIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("xb")
+        return temporary.open("xb")
     except OSError as error:
         if error.errno in _FULL:
-            raise
+            raise _storage_full(path) from error
         raise InvalidConfig(
             f"Cannot write in {path.parent}: {error.strerror}.",
             field="path",

@@ -100,7 +100,7 @@ def _refuse_constant(text: str) -> NoReturn:
 
 
 def _check_keys(table: Mapping[str, Any], origin: str) -> None:
-    if table.get("format_version") != FORMAT_VERSION:
+    if not _is_version(table.get("format_version")):
         raise InvalidAdapter(
             f"{origin}: format_version is {table.get('format_version')!r}, not {FORMAT_VERSION}.",
             field="format_version",
@@ -143,6 +143,10 @@ def _is_table(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
+def _is_version(value: object) -> bool:
+    return type(value) is int and value == FORMAT_VERSION
+
+
 def _is_time(value: object) -> bool:
     try:
         return isinstance(value, str) and datetime.fromisoformat(value) is not None
@@ -160,7 +164,7 @@ _EXPECTED: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "created": (_is_time, "an ISO 8601 time"),
     "content_hash": (_is_hash, "a hash: sha256: and hexadecimal digits"),
     "parent": (lambda value: value is None or _is_hash(value), "null or a hash"),
-    "format_version": (lambda value: value == FORMAT_VERSION, f"{FORMAT_VERSION}"),
+    "format_version": (_is_version, f"{FORMAT_VERSION}"),
 }
 _EXPECTED_OF_INDICATOR: Mapping[str, Callable[[object], bool]] = {
     "name": _is_text,

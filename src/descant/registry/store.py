@@ -65,17 +65,18 @@ def _entry(path: Path) -> AdapterEntry:
 
 
 def _is_adapter(path: Path) -> bool:
-    is_whole = not path.resolve().name.startswith(".")
-    return is_whole and os.path.isfile(path / CONFIG_FILE)
+    # os.path says no where Path raises: for names that no file can have.
+    is_folder = os.path.isfile(path / CONFIG_FILE)
+    return is_folder and not path.resolve().name.startswith(".")
 
 
 def _is_bare_name(name: str) -> bool:
     separators = {os.sep, os.altsep or os.sep}
-    return bool(name) and not any(separator in name for separator in separators)
+    return not name.startswith(".") and not any(separator in name for separator in separators)
 
 
 def _not_found(name: str, places: Sequence[Path]) -> AdapterNotFound:
-    searched = ", ".join(str(place) for place in places)
+    searched = ", ".join(str(place) for place in places) or "no place"
     incomplete = [place for place in places if os.path.isdir(place)]
     because = f" {incomplete[0]} has no {CONFIG_FILE}." if incomplete else ""
     return AdapterNotFound(
