@@ -77,6 +77,7 @@ def test_broken_off_and_empty_dialogues_are_skipped_with_their_reason(tmp_path: 
         skipped.__setitem__,
     )
     assert [row.transcript.id for row in rows] == ["star-3"]
+    assert read_star(tmp_path, "train") == rows
     assert skipped == {"star-1": "not complete", "star-2": "no text"}
 
 
@@ -133,7 +134,7 @@ def test_the_real_data_has_the_counts_its_readme_gives() -> None:
     assert (len(rows), skipped.count("not complete"), skipped.count("no text")) == (4802, 724, 2)
     for name, positives, labelled in (
         ("agent_asked_name", 2345, 4540),
-        ("customer_annoyed", 198, 4801),
+        ("customer_annoyed", 198, 4802),
         ("bank_full_verification_before_disclosure", 307, 426),
     ):
         found = [row.labels[name] for row in rows if row.labels[name] is not None]

@@ -64,6 +64,22 @@ def test_a_full_disk_keeps_the_old_content(
     assert names(tmp_path) == ["a.txt"]
 
 
+def test_a_disk_too_full_for_a_new_file_keeps_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageFull), replacing(path):
+        pass
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+
+
 def test_a_place_that_cannot_hold_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (

@@ -6,7 +6,6 @@ accuracy, and is counted on its own. A score that is not defined is None, never 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -134,7 +133,8 @@ def _accuracy_estimate(pairs: Sequence[tuple[int, int]]) -> Estimate | None:
         return None
     right, answers = zip(*pairs, strict=True)
     num_right = int(accuracy_score(right, answers, normalize=False))
-    return _estimate(num_right / len(pairs), wilson_interval(num_right, len(pairs)))
+    interval = wilson_interval(num_right, len(pairs))
+    return interval and _estimate(num_right / len(pairs), interval)
 
 
 def _interval(
@@ -142,19 +142,16 @@ def _interval(
     statistic: Callable[[IntArray], FloatArray],
     groups: Sequence[list[int]],
     seed: int,
-) -> Interval | None:
+) -> Interval:
     found = bootstrap_interval(tallies, statistic, seed=seed)
-    if found is None or found.low < found.high:
+    if found is not None and found.low < found.high:
         return found
     # Every resample gave the same score: all right or all wrong, of which a bootstrap knows nothing.
     total = tallies.sum(axis=0)
     bounds = [bound for group in groups if (bound := f1_bounds(total, group)) is not None]
-    if not bounds:
-        return found
+    assert bounds, "a label that occurs has bounds"
     return Interval(*(float(np.mean(ends)) for ends in zip(*bounds, strict=True)))
 
 
-def _estimate(value: float, interval: Interval | None) -> Estimate | None:
-    if interval is None or math.isnan(value):
-        return None
+def _estimate(value: float, interval: Interval) -> Estimate:
     return Estimate(value, min(value, interval.low), max(value, interval.high))
