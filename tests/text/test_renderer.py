@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from descant.schema import Indicator, Message, Transcript, Turn
 from descant.schema.errors import InputError, InvalidModel, InvalidTranscript
+from descant.schema.messages import Role
 from descant.text import Renderer, Tokenizer
 from tests.text.small import (
     SPECIAL,
@@ -97,7 +98,7 @@ def test_no_conversation_gets_out_of_its_message(texts: list[str], speaker: str)
 
 @given(st.lists(HOSTILE, min_size=1, max_size=4))
 def test_no_chat_gets_out_of_its_messages(texts: list[str]) -> None:
-    roles = ("user", "assistant")
+    roles: tuple[Role, Role] = ("user", "assistant")
     chat = [Message(roles[at % 2], text) for at, text in enumerate(texts)]
     calm = [Message(message.role, "x") for message in chat]
     for tokenizer, renderer in RENDERERS:
@@ -149,8 +150,10 @@ def test_a_scorecard_and_a_chat_share_their_tokens() -> None:
 
 def test_a_prefix_is_the_same_tomorrow_and_a_chat_knows_the_day() -> None:
     template = "{{ strftime_now('%d') }}" + INST.replace("[INST]", "q").replace("[/INST]", "a")
-    days = [datetime(2031, 5, 6, tzinfo=UTC) + timedelta(days=at) for at in range(2)]
-    today, tomorrow = (Renderer(small_tokenizer(template), lambda day=day: day) for day in days)
+    tokenizer = small_tokenizer(template)
+    day = datetime(2031, 5, 6, tzinfo=UTC)
+    today = Renderer(tokenizer, lambda: day)
+    tomorrow = Renderer(tokenizer, lambda: day + timedelta(days=1))
     assert today.render_transcript(transcript()) == tomorrow.render_transcript(transcript())
     chat = [Message("user", "x")]
     assert today.render_chat(chat) != tomorrow.render_chat(chat)

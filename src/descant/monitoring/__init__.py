@@ -1,0 +1,6 @@
+"""What every process reports: counters for machines, one log line for each request."""
+
+from descant.monitoring.metrics import Metrics
+from descant.monitoring.request_log import RequestLog, RequestRecord
+
+__all__ = ["Metrics", "RequestLog", "RequestRecord"]
