@@ -49,11 +49,11 @@ def test_rows_are_turns_grouped_by_id_in_row_order(tmp_path: Path) -> None:
 def test_a_row_is_a_conversation_of_speaker_lines(tmp_path: Path) -> None:
     (row,) = read_calls(
         tmp_path / "a.csv",
-        'id,text,greeting\n1,"\nAgent 2: Hello,\nsee you at 10:30 or https://x.org\n\n'
+        'id,text,greeting\n1,"\nAgent 2: Hello,\nat 10:30 or\nhttps://x.org\n\n'
         'Ms. de Groot:Fine\nI told you all about the following: no","  "\n',
     )
     assert row.transcript.turns == (
-        Turn("Agent 2", "Hello,\nsee you at 10:30 or https://x.org"),
+        Turn("Agent 2", "Hello,\nat 10:30 or\nhttps://x.org"),
         Turn("Ms. de Groot", "Fine\nI told you all about the following: no"),
     )
     assert row.labels == {"greeting": None}

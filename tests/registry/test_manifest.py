@@ -101,6 +101,14 @@ def test_what_is_not_a_json_object_is_refused_by_file(tmp_path: Path, content: b
         read_manifest(tmp_path)
 
 
+def test_a_number_that_is_not_json_is_refused_by_file(tmp_path: Path) -> None:
+    write_manifest(tmp_path, manifest(metrics={"macro_f1": 0.5}))
+    path = tmp_path / MANIFEST_FILE
+    path.write_text(path.read_text().replace("0.5", "NaN"))
+    with pytest.raises(InvalidAdapter, match=r"manifest\.json: not JSON: NaN"):
+        read_manifest(tmp_path)
+
+
 def test_a_missing_manifest_is_refused_by_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidAdapter, match=r"manifest\.json: cannot be read"):
         read_manifest(tmp_path)
