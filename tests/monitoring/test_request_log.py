@@ -38,9 +38,12 @@ def test_a_record_is_one_json_line() -> None:
 def test_lines_of_several_threads_stay_whole() -> None:
     stream = io.StringIO()
     log = RequestLog(stream, clock)
-    threads = [
-        threading.Thread(target=lambda: [log.write(RECORD) for _ in range(50)]) for _ in range(4)
-    ]
+
+    def write_many() -> None:
+        for _ in range(50):
+            log.write(RECORD)
+
+    threads = [threading.Thread(target=write_many) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,0 +1,146 @@
+"""What happens around every request: its id, its size limit, its metrics and its log line.
+
+Pure ASGI. The body is read here, up to the limit, before anything looks at it; the response passes
+through untouched but for its headers.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from descant.monitoring import Metrics, RequestLog, RequestRecord
+from descant.server.errors import refuse
+
+REQUEST_ID = "x-request-id"
+
+_USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+_log = logging.getLogger(__name__)
+
+
+def new_request_id() -> str:
+    """Return an id no other request has."""
+    return uuid.uuid4().hex
+
+
+class RequestContext:
+    """Wraps an app; answers what the app fails to answer."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        request_log: RequestLog | None,
+        max_request_bytes: int,
+        clock: Callable[[], float],
+    ):
+        self._app = app
+        self._metrics = metrics
+        self._request_log = request_log
+        self._max_request_bytes = max_request_bytes
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request; other scopes pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(_request_id(scope), send)
+        scope.setdefault("state", {})["request_id"] = exchange.request_id
+        started = self._clock()
+        try:
+            await self._answer(scope, receive, exchange)
+        finally:
+            self._report(scope, exchange, self._clock() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        try:
+            body = await _read_body(scope, receive, self._max_request_bytes)
+            if body is None:
+                limit = f"The request has more than {self._max_request_bytes} bytes."
+                refusal = refuse(Request(scope), 413, limit, "request_too_large")
+                await refusal(scope, receive, exchange.send)
+            else:
+                await self._app(scope, _replay(body, receive), exchange.send)
+        except _Disconnected:
+            return
+        except Exception:
+            _log.exception("Request %s failed", exchange.request_id)
+            if exchange.status is not None:
+                raise
+            message = f"An internal error; the log has it under {exchange.request_id}."
+            failure = refuse(Request(scope), 500, message, "internal_error")
+            await failure(scope, receive, exchange.send)
+
+    def _report(self, scope: Scope, exchange: _Exchange, time_s: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        # Nothing was sent when the caller had gone; 499 is what proxies write for that.
+        status = exchange.status or 499
+        self._metrics.count_request(route, status)
+        if self._request_log is None:
+            return
+        state = scope["state"]
+        usage: Mapping[str, int] = state.get("usage", {})
+        record = RequestRecord(
+            exchange.request_id, route, status, time_s, error=state.get("error_code"), **usage
+        )
+        self._request_log.write(record)
+
+
+class _Disconnected(Exception):
+    """The caller left before the request was complete."""
+
+
+@dataclass
+class _Exchange:
+    """What is known of one response while it is sent."""
+
+    request_id: str
+    _send: Send
+    status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)[REQUEST_ID] = self.request_id
+        await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    offered = Headers(scope=scope).get(REQUEST_ID, "")
+    return offered if _USABLE_ID.fullmatch(offered) else new_request_id()
+
+
+async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """Return the body, or None if it is longer than `limit`."""
+    declared = Headers(scope=scope).get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        return None
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Disconnected
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
