@@ -96,6 +96,30 @@ class Engine:
         """
         self.adapters.load(adapter)
 
+    def read(self, prefix_ids: Seq[int], salt: str = "") -> int:
+        """Read a prefix into the cache ahead of the requests that will share it.
+
+        Returns the number of tokens that went through the model.
+
+        Raises:
+            ContextTooLong: it is longer than the model reads.
+            OutOfBlocks: it would not fit into the KV cache.
+        """
+        reading = Sequence(list(prefix_ids), salt=salt)
+        self._run([reading])
+        return reading.num_run
+
+    def check(self, request: ScoreRequest) -> None:
+        """Find out whether a request could run, without running it.
+
+        Raises:
+            InputError: a tail is wrong, or the request is too long for the model.
+            OutOfBlocks: it would not fit into an empty KV cache.
+        """
+        for reading in Scoring(request, self.adapters).readings:
+            self._check_length(reading)
+            self.scheduler.check(reading)
+
     def score(self, requests: Seq[ScoreRequest]) -> list[ScoreResult]:
         """Answer every tail of every request.
 
@@ -181,7 +205,7 @@ class Engine:
         )
 
     def _check_length(self, sequence: Sequence) -> None:
-        longest = max(sequence.num_slots, *(child.num_slots for child in sequence.children), 0)
+        longest = max(s.num_slots for s in (sequence, *sequence.children))
         if longest > self.model.config.max_positions:
             raise ContextTooLong(
                 f"{longest} tokens are needed and the model reads {self.model.config.max_positions}.",

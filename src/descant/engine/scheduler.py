@@ -38,6 +38,15 @@ class Scheduler:
         Raises:
             OutOfBlocks: it would not fit into an empty cache.
         """
+        self.check(sequence)
+        self.waiting.append(sequence)
+
+    def check(self, sequence: Sequence) -> None:
+        """Find out whether a sequence and its children would fit into an empty cache.
+
+        Raises:
+            OutOfBlocks: they would not.
+        """
         needed = self._num_blocks_needed(sequence)
         if needed > self.blocks.num_blocks:
             raise OutOfBlocks(
@@ -45,7 +54,6 @@ class Scheduler:
                 field="kv_cache_bytes",
                 remedy="Raise kv_cache_bytes, or send less text.",
             )
-        self.waiting.append(sequence)
 
     def schedule(self) -> list[Scheduled]:
         """Return what the next step computes; empty only when idle."""

@@ -18,7 +18,7 @@ from descant.model.partial_attention import (
     choose_kernel,
     merge,
 )
-from descant.model.storage import default_cache_dir
+from descant.model.storage import default_cache_dir, replaced
 from descant.model.transformer import Attend, LayerAdapters, Linear, Transformer
 from descant.model.weights import LoadedModel, load_model
 
@@ -48,4 +48,5 @@ __all__ = [
     "fuse",
     "load_model",
     "merge",
+    "replaced",
 ]

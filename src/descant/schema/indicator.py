@@ -97,7 +97,9 @@ def parse_indicator(table: Mapping[str, Any], origin: str) -> Indicator:
     labels = _texts(table, "labels", origin)
     kind = table.get("kind", "binary" if len(labels) == 2 else "multiclass")
     if kind not in get_args(Kind):
-        raise InvalidIndicator(f"{origin}: kind {kind!r} is not one of {get_args(Kind)}.", field="kind")
+        raise InvalidIndicator(
+            f"{origin}: kind {kind!r} is not one of {get_args(Kind)}.", field="kind"
+        )
     return Indicator(
         name=_text(table, "name", origin),
         question=_text(table, "question", origin),
@@ -138,7 +140,8 @@ def load_indicators(folder: Path) -> tuple[Indicator, ...]:
     paths = sorted(folder.glob("*.toml")) if folder.is_dir() else []
     if not paths:
         raise UnknownIndicator(
-            f"No indicator files in {folder}.", remedy="An indicator is one TOML file; see the README."
+            f"No indicator files in {folder}.",
+            remedy="An indicator is one TOML file; see the README.",
         )
     indicators = tuple(load_indicator(path) for path in paths)
     for indicator, path in zip(indicators, paths, strict=True):
@@ -147,9 +150,7 @@ def load_indicators(folder: Path) -> tuple[Indicator, ...]:
     return indicators
 
 
-def pick_indicators(
-    indicators: Iterable[Indicator], names: Iterable[str]
-) -> tuple[Indicator, ...]:
+def pick_indicators(indicators: Iterable[Indicator], names: Iterable[str]) -> tuple[Indicator, ...]:
     """Return the named indicators in the order asked for.
 
     Raises:

@@ -67,6 +67,16 @@ class Renderer:
         """Return the ids of a label behind a tail, with nothing after it."""
         return self._tokenizer.encode(label, follows=True)
 
+    def render_labels(self, labels: Sequence[str]) -> list[list[int]]:
+        """Return the ids of every label of a set, so that they can be told apart.
+
+        Where one label's ids begin another's, all labels end with the token that ends an answer.
+        """
+        rendered = [self.render_label(label) for label in labels]
+        begins = any(a is not b and b[: len(a)] == a for a in rendered for b in rendered)
+        ending = sorted(self._tokenizer.eos_ids)[:1] if begins else []
+        return [[*ids, *ending] for ids in rendered]
+
     def render_chat(
         self, messages: Sequence[Message], add_generation_prompt: bool = True
     ) -> list[int]:

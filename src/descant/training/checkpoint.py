@@ -1,0 +1,100 @@
+"""The state of a run on disk, so that a killed one goes on where it was.
+
+Tensors are safetensors, the rest is JSON; a checkpoint becomes visible whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from descant.model import replaced
+from descant.schema.errors import CacheCorrupt, InvalidConfig
+from descant.training.adapter_stack import AdapterStack
+
+_FOLDER = ".checkpoint"
+
+
+class Checkpoint:
+    """One run's saved state inside its output folder."""
+
+    def __init__(self, output: Path, fingerprint: str):
+        """`fingerprint` names data, recipe, base and questions: a checkpoint of others is refused."""
+        self.folder = output / _FOLDER
+        self.fingerprint = fingerprint
+
+    @property
+    def exists(self) -> bool:
+        """True when there is one to resume from."""
+        return self._newest() is not None
+
+    def save(self, step: int, stack: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
+        """Write the state behind `step` steps, replacing an older one.
+
+        Raises:
+            StorageFull: the older checkpoint is intact.
+        """
+        tensors = dict(stack.state_dict())
+        for name, parameter in stack.named_parameters():
+            for key, value in optimizer.state[parameter].items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        older = self._newest()
+        with replaced(self.folder / f"step-{step:09}") as partial:
+            save_file(
+                {k: v.contiguous() for k, v in tensors.items()}, partial / "state.safetensors"
+            )
+            state = {"step": step, "fingerprint": self.fingerprint}
+            (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        if older is not None and older.name != f"step-{step:09}":
+            shutil.rmtree(older, ignore_errors=True)
+
+    def load(self, stack: AdapterStack, optimizer: torch.optim.Optimizer) -> int:
+        """Restore the state and return how many steps were done.
+
+        Raises:
+            InvalidConfig: the checkpoint belongs to other data, recipe, base or indicators.
+            CacheCorrupt: the checkpoint cannot be read.
+        """
+        state, tensors = self._read()
+        if state.get("fingerprint") != self.fingerprint:
+            raise InvalidConfig(
+                f"{self.folder} belongs to another run: data, recipe, base or indicators differ.",
+                field="resume",
+                remedy="Use another output folder, or train again without --resume.",
+            )
+        stack.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("optimizer.")})
+        for name, parameter in stack.named_parameters():
+            optimizer.state[parameter] = {
+                key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        return int(state["step"])
+
+    def remove(self) -> None:
+        """Delete the checkpoint of a finished run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _newest(self) -> Path | None:
+        return max(self.folder.glob("step-*"), default=None)
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        folder = self._newest()
+        if folder is None:
+            raise InvalidConfig(
+                f"There is nothing to resume in {self.folder.parent}.",
+                field="resume",
+                remedy="Train without --resume.",
+            )
+        try:
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            return state, load_file(folder / "state.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise CacheCorrupt(
+                f"{folder} cannot be read: {error}.", remedy="Train again without --resume."
+            ) from error
