@@ -49,9 +49,8 @@ class PackedLinear(nn.Module):
 
 def can_pack(weight: Tensor) -> bool:
     """Return whether this machine has the blocked product for weights of this kind."""
-    on_cpu_in_bf16 = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
-    return (
-        on_cpu_in_bf16
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+        return False
+    # Absent from builds without oneDNN.
+    is_supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return is_supported is not None and bool(is_supported())
