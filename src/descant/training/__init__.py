@@ -1,5 +1,16 @@
 """Labelled conversations to adapters: one reading each, all adapters in one pass."""
 
+from descant.training.checkpoint import Checkpoint
+from descant.training.objective import Question
+from descant.training.one_pass import OnePassTrainer, Progress
 from descant.training.recipe import ALL_MODULES, Recipe, load_recipe
 
-__all__ = ["ALL_MODULES", "Recipe", "load_recipe"]
+__all__ = [
+    "ALL_MODULES",
+    "Checkpoint",
+    "OnePassTrainer",
+    "Progress",
+    "Question",
+    "Recipe",
+    "load_recipe",
+]

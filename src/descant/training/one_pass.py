@@ -108,7 +108,7 @@ class OnePassTrainer:
         """
         started, first_step, num_conversations = clock(), self.step, 0
         try:
-            for indices in self._remaining_batches():
+            for indices in self.remaining_batches():
                 losses = self.train_step(indices)
                 num_conversations += len(indices)
                 on_progress(
@@ -165,7 +165,8 @@ class OnePassTrainer:
         )
         return hidden.view(*shape, -1)
 
-    def _remaining_batches(self) -> Iterator[list[int]]:
+    def remaining_batches(self) -> Iterator[list[int]]:
+        """Yield the conversations of each step that is still to be done, as indices."""
         lengths = [len(prefix) for prefix in self._prefixes]
         batches = shuffled_batches(
             lengths, self.recipe.batch_conversations, self.recipe.epochs, self.recipe.seed
