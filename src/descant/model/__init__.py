@@ -1,5 +1,6 @@
 """Token ids to logits: the model, its weights and its adapters."""
 
+from descant.model.adapter_folder import content_hash, load_adapter, save_adapter
 from descant.model.attention import DenseCausal
 from descant.model.config import SITE_MODULES, ModelConfig, Module, RopeConfig, Site
 from descant.model.lora import (
@@ -42,11 +43,14 @@ __all__ = [
     "SingleAdapter",
     "Site",
     "Transformer",
+    "content_hash",
     "default_cache_dir",
     "choose_kernel",
     "find_invocation",
     "fuse",
+    "load_adapter",
     "load_model",
+    "save_adapter",
     "merge",
     "replaced",
 ]

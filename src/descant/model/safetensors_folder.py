@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from descant.model.storage import write_json
 from descant.schema.errors import InvalidModel
 
 _SINGLE = "model.safetensors"
@@ -92,11 +93,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidModel(f"{path}: not a JSON object.", field=path.name)
     return document
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write one JSON file, readable by people."""
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _weight_map(folder: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -15,12 +16,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
-from descant.schema.errors import StorageFull
+from descant.schema.errors import InvalidConfig, StorageFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def default_cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -43,7 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f"{folder.name}.lock")
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
     with storage_errors(folder):
         lock.acquire()
     try:
@@ -72,7 +75,13 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed writers of this folder left; call it while holding its lock."""
+    """Delete what killed writers of this folder left; call it while holding its lock.
+
+    If the last one was killed while it put the new folder in place of the old, the old comes back.
+    """
+    for old in folder.parent.glob(f".{folder.name}.old-*/{folder.name}"):
+        if not folder.exists():
+            old.rename(folder)
     for pattern in (f".{folder.name}.partial-*", f".{folder.name}.old-*"):
         for leftover in folder.parent.glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -80,20 +89,30 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk into the error that says so.
+    """Turn a full disk, or one that may not be written to, into the error that says so.
 
     Raises:
         StorageFull: the disk, or the user's share of it, is full.
+        InvalidConfig: the place may not be written to.
     """
+    remedy = "Free some space, or choose another place (DESCANT_CACHE for the cache)."
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise StorageFull(
-            f"No space left while writing {path}.",
-            remedy="Free some space, or choose another place (DESCANT_CACHE for the cache).",
-        ) from error
+        if error.errno in _FULL:
+            raise StorageFull(f"No space left while writing {path}.", remedy=remedy) from error
+        if error.errno in _READ_ONLY:
+            raise InvalidConfig(
+                f"{path} may not be written to.",
+                field="cache_dir",
+                remedy="Choose another place (DESCANT_CACHE for the cache).",
+            ) from error
+        raise
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write one JSON file, readable by people."""
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def file_hash(path: Path) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,13 +22,15 @@ from descant.model.embedded import SMOLLM2, unpack_embedded
 from descant.model.gguf_file import GgufFile
 from descant.model.gguf_tokenizer import tokenizer_files
 from descant.model.hub import download_model
-from descant.model.safetensors_folder import (
-    read_settings,
-    read_tensors,
-    weight_files,
+from descant.model.safetensors_folder import read_settings, read_tensors, weight_files
+from descant.model.storage import (
+    default_cache_dir,
+    file_hash,
+    locked,
+    remove_leftovers,
+    replaced,
     write_json,
 )
-from descant.model.storage import default_cache_dir, file_hash, locked, remove_leftovers, replaced
 from descant.model.transformer import Layer, Transformer
 from descant.schema.errors import InvalidModel, ModelNotFound
 
@@ -123,12 +126,16 @@ def _load_gguf(path: Path, dtype: torch.dtype, device: str, cache_dir: Path) -> 
     identity = base_hash(config, [path])
     folder = cache_dir / "tokenizers" / identity.removeprefix("sha256:")[:32]
     if not folder.is_dir():
-        documents = {"config.json": settings, **tokenizer_files(gguf)}
-        with locked(folder), replaced(folder) as partial:
-            remove_leftovers(partial)
+        _write_documents(folder, {"config.json": settings, **tokenizer_files(gguf)})
+    return LoadedModel(model, config, identity, folder)
+
+
+def _write_documents(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
+    with locked(folder):
+        remove_leftovers(folder)
+        with replaced(folder) as partial:
             for name, document in documents.items():
                 write_json(partial / name, document)
-    return LoadedModel(model, config, identity, folder)
 
 
 def base_hash(config: ModelConfig, files: Iterable[Path]) -> str:

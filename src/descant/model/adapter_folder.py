@@ -1,0 +1,207 @@
+"""Reads and writes adapters in PEFT's format: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+Reading is strict: every tensor the settings call for must be there, of the right shape and finite, and
+no other. Nothing that could carry code is opened. Writing is all or nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from descant.model.adapter_config import MODULE_PATHS, AdapterSettings, settings_of
+from descant.model.config import ModelConfig, Module
+from descant.model.lora import LoraAdapter, LoraPair
+from descant.model.storage import locked, remove_leftovers, replaced, write_json
+from descant.schema.errors import AdapterNotFound, InvalidAdapter
+
+_CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+
+def load_adapter(
+    folder: Path,
+    config: ModelConfig,
+    dtype: torch.dtype = torch.float32,
+    base_hash: str | None = None,
+    name: str | None = None,
+    *,
+    activation_delay: Literal[0, 1] = 0,
+) -> LoraAdapter:
+    """Read an adapter folder as PEFT writes it.
+
+    `base_hash` is that of the model it is to run on: an adapter whose manifest names another is
+    refused. `activation_delay` 1 is for files of IBM's first aLoRA package.
+
+    Raises:
+        AdapterNotFound: there is no such folder.
+        InvalidAdapter: names the file and the setting or tensor that is wrong.
+    """
+    if not folder.is_dir():
+        raise AdapterNotFound(f"No adapter folder {folder}.", field="adapter")
+    _refuse_pickles(folder)
+    settings = AdapterSettings(folder / _CONFIG, _read_json(folder / _CONFIG), config)
+    stored = _read_weights(folder / _WEIGHTS, settings, config)
+    tokens = settings.invocation_tokens
+    return LoraAdapter(
+        name=folder.name if name is None else name,
+        content_hash=content_hash(stored, tokens, activation_delay),
+        base_hash=_base_hash(folder, base_hash),
+        activation="start" if tokens is None else "invocation",
+        invocation_tokens=tokens,
+        activation_delay=activation_delay,
+        weights={
+            place: LoraPair(pair.a.to(dtype), pair.b.to(dtype), pair.scaling)
+            for place, pair in stored.items()
+        },
+    )
+
+
+def save_adapter(
+    folder: Path,
+    adapter: LoraAdapter,
+    base_model: str = "",
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write an adapter folder that PEFT loads; an older one in its place is replaced as a whole.
+
+    `documents` are further JSON files by name, such as the manifest, that appear together with it.
+
+    Raises:
+        InvalidAdapter: the format cannot say what this adapter does.
+        StorageFull: the disk is full; an older adapter in its place is untouched.
+    """
+    if adapter.activation_delay:
+        raise InvalidAdapter(
+            f"Adapter {adapter.name!r} starts one token late, which PEFT's format cannot say.",
+            field="activation_delay",
+        )
+    tensors: dict[str, Tensor] = {}
+    for (layer, module), pair in sorted(adapter.weights.items()):
+        tensors[_tensor_name(layer, module, "A")] = pair.a.detach().contiguous().cpu()
+        tensors[_tensor_name(layer, module, "B")] = pair.b.detach().contiguous().cpu()
+    with locked(folder):
+        remove_leftovers(folder)
+        with replaced(folder) as partial:
+            write_json(partial / _CONFIG, settings_of(adapter, base_model))
+            (partial / _WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+            for name, document in (documents or {}).items():
+                write_json(partial / name, document)
+
+
+def content_hash(
+    weights: Mapping[tuple[int, Module], LoraPair],
+    invocation_tokens: tuple[int, ...] | None,
+    activation_delay: int = 0,
+) -> str:
+    """Return ``sha256:…`` over everything that changes an adapter's output, and nothing else."""
+    digest = hashlib.sha256(json.dumps([invocation_tokens, activation_delay]).encode())
+    for (layer, module), pair in sorted(weights.items()):
+        digest.update(f"|{layer} {module} {pair.scaling:.9g}".encode())
+        for tensor in (pair.a, pair.b):
+            digest.update(f"|{tensor.dtype} {tuple(tensor.shape)}|".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return "sha256:" + digest.hexdigest()
+
+
+def _refuse_pickles(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _PICKLES:
+            raise InvalidAdapter(
+                f"{path}: a file that can carry code; such folders are not loaded.",
+                field=path.name,
+                remedy=f"Save the adapter as {_WEIGHTS} and remove this file.",
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidAdapter(f"{path}: not readable as JSON: {error}.", field=path.name) from error
+    if not isinstance(document, dict):
+        raise InvalidAdapter(f"{path}: not a JSON object.", field=path.name)
+    return document
+
+
+def _read_weights(
+    path: Path, settings: AdapterSettings, config: ModelConfig
+) -> dict[tuple[int, Module], LoraPair]:
+    tensors = _read_tensors(path)
+    weights: dict[tuple[int, Module], LoraPair] = {}
+    for layer, module, chosen in settings.modules():
+        shapes = {
+            "A": (chosen.rank, config.in_features(module)),
+            "B": (config.out_features(module), chosen.rank),
+        }
+        a, b = (
+            _take(path, tensors, _tensor_name(layer, module, side), shape)
+            for side, shape in shapes.items()
+        )
+        weights[layer, module] = LoraPair(a, b, chosen.scaling)
+    if tensors:
+        name = min(tensors)
+        raise InvalidAdapter(
+            f"{path}: tensor {name} is not called for by {_CONFIG}, or the base has no such layer.",
+            field=name,
+        )
+    return weights
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InvalidAdapter(f"{path}: the file is missing.", field=path.name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InvalidAdapter(
+            f"{path}: not a whole safetensors file: {error}.",
+            field=path.name,
+            remedy="Copy or train it again.",
+        ) from error
+
+
+def _take(path: Path, tensors: dict[str, Tensor], name: str, shape: tuple[int, int]) -> Tensor:
+    tensor = tensors.pop(name, None)
+    if tensor is None:
+        raise InvalidAdapter(f"{path}: tensor {name} is missing.", field=name)
+    if tuple(tensor.shape) != shape:
+        raise InvalidAdapter(
+            f"{path}: tensor {name} has shape {tuple(tensor.shape)}, expected {shape}.",
+            field=name,
+            remedy="Load it on the base model it was trained on.",
+        )
+    if not tensor.is_floating_point() or not tensor.isfinite().all():
+        raise InvalidAdapter(
+            f"{path}: tensor {name} has values that are not finite numbers.", field=name
+        )
+    return tensor
+
+
+def _base_hash(folder: Path, running: str | None) -> str | None:
+    path = folder / _MANIFEST
+    if not path.is_file():
+        return None
+    trained = _read_json(path).get("base_hash")
+    if trained is not None and not isinstance(trained, str):
+        raise InvalidAdapter(f"{path}: base_hash is not text.", field="base_hash")
+    if trained is not None and running is not None and trained != running:
+        raise InvalidAdapter(
+            f"{path}: the adapter was trained on base {trained}, this model is {running}.",
+            field="base_hash",
+            remedy="Load it on the base model it was trained on.",
+        )
+    return trained
+
+
+def _tensor_name(layer: int, module: Module, side: str) -> str:
+    return f"base_model.model.model.layers.{layer}.{MODULE_PATHS[module]}.lora_{side}.weight"
