@@ -3,6 +3,7 @@
 from descant.data.csv_import import read_csv
 from descant.data.examples import Example, TranscriptRenderer, build_examples, data_hash
 from descant.data.leakage import check_leakage
+from descant.data.samples import generate_calls, hand_written_calls, sample_indicators
 from descant.data.splits import Fractions, Split, split_of, split_rows
 from descant.data.star import HARD_INDICATORS, read_star, star_indicators
 from descant.data.transcripts import (
@@ -25,10 +26,13 @@ __all__ = [
     "check_leakage",
     "clean_text",
     "data_hash",
+    "generate_calls",
+    "hand_written_calls",
     "parse_row",
     "read_csv",
     "read_jsonl",
     "read_star",
+    "sample_indicators",
     "split_of",
     "split_rows",
     "star_indicators",
