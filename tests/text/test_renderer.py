@@ -87,6 +87,18 @@ def test_tail_is_the_invocation() -> None:
     assert RENDERER.render_label("yes") == TOKENIZER.encode("yes")
 
 
+def test_labels_that_begin_alike_are_told_apart_by_the_end_of_the_answer() -> None:
+    assert RENDERER.render_labels(["no", "yes"]) == [
+        TOKENIZER.encode("no"),
+        TOKENIZER.encode("yes"),
+    ]
+    end = TOKENIZER.token_id("<|im_end|>")
+    assert RENDERER.render_labels(["no", "no way"]) == [
+        [*TOKENIZER.encode("no"), end],
+        [*TOKENIZER.encode("no way"), end],
+    ]
+
+
 @given(st.lists(HOSTILE, max_size=4), HOSTILE)
 def test_no_conversation_gets_out_of_its_message(texts: list[str], speaker: str) -> None:
     for tokenizer, renderer in RENDERERS:

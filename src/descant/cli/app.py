@@ -1,0 +1,92 @@
+"""All commands under one name, and what every error and interrupt turns into.
+
+Exit codes: 0 done, 1 internal, 2 a mistake the caller can correct, 3 something is not installed,
+130 interrupted. Commands import what they need when they run, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from descant import __version__
+from descant.cli import adapters, bench, demo, evaluate, models, score, serve, train
+from descant.cli.terminal import Terminal
+from descant.schema import DescantError
+from descant.schema.errors import MissingDependency
+
+_INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Turns errors into one line on standard error and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with _reported_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _reported_errors() -> Iterator[None]:
+    try:
+        yield
+    except DescantError as error:
+        raise _exit(error) from error
+    except KeyboardInterrupt as error:
+        Terminal().note("Interrupted.")
+        raise typer.Exit(_INTERRUPTED) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "descant").startswith("descant"):
+            raise
+        missing = MissingDependency(
+            f"The Python package {error.name} is not installed.",
+            remedy=f"Install it: pip install {error.name}",
+        )
+        raise _exit(missing) from error
+
+
+def _exit(error: DescantError) -> typer.Exit:
+    Terminal().error(error)
+    return typer.Exit(error.exit_code)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        Terminal().print(f"descant {__version__}")
+        raise typer.Exit
+
+
+def build_app() -> typer.Typer:
+    """Return the whole command line."""
+    app = typer.Typer(
+        name="descant",
+        cls=_Commands,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Start with:  descant demo",
+    )
+
+    @app.callback()
+    def _root(
+        version: Annotated[
+            bool,
+            typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+        ] = False,
+    ) -> None:
+        """Read a conversation once, answer every question about it."""
+
+    for group in (demo, train, evaluate, score, serve, adapters):
+        group.add_to(app)
+    app.add_typer(bench.build(), name="bench")
+    app.add_typer(models.build(), name="models")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with an exit code."""
+    build_app()(args=None if arguments is None else list(arguments), prog_name="descant")

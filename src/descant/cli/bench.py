@@ -1,0 +1,77 @@
+"""``descant bench``: what sharing one reading gains, measured on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption
+
+if TYPE_CHECKING:
+    from descant.cli.terminal import Terminal
+
+AdaptersOption = Annotated[int, typer.Option(min=1, help="How many adapters.")]
+RankOption = Annotated[int, typer.Option(min=1, help="Rank of the adapters.")]
+RunsOption = Annotated[int, typer.Option(min=1, help="Figures are medians of this many runs.")]
+
+
+def build() -> typer.Typer:
+    """Return the group of commands."""
+    app = typer.Typer(help="Measure what one shared reading gains.", no_args_is_help=True)
+    app.command(epilog="Example:  descant bench fanout --adapters 60 --tokens 2000 --json")(fanout)
+    app.command(epilog="Example:  descant bench train --adapters 12 --json")(train)
+    return app
+
+
+def fanout(
+    adapters: AdaptersOption = 60,
+    tokens: Annotated[int, typer.Option(min=16, help="Length of the conversation.")] = 2000,
+    rank: RankOption = 16,
+    runs: RunsOption = 3,
+    model: ModelOption = DEFAULT_MODEL,
+    json: JsonOption = False,
+) -> None:
+    """Time one reading, the fan-out behind it, and the same without sharing."""
+    from descant.cli.bench_fanout import measure_fanout
+    from descant.cli.terminal import Terminal
+
+    terminal = Terminal()
+    figures = measure_fanout(model, adapters, tokens, rank, runs, time.perf_counter, terminal.note)
+    _show(terminal, figures.to_json(), json)
+
+
+def train(
+    adapters: AdaptersOption = 12,
+    conversations: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 8,
+    tokens: Annotated[int, typer.Option(min=16, help="Length of each conversation.")] = 1000,
+    rank: RankOption = 16,
+    runs: RunsOption = 3,
+    model: ModelOption = DEFAULT_MODEL,
+    json: JsonOption = False,
+) -> None:
+    """Time training all adapters in one pass against training one after the other."""
+    from descant.cli.bench_train import measure_training
+    from descant.cli.terminal import Terminal
+    from descant.training import Recipe
+
+    terminal = Terminal()
+    recipe = Recipe(rank=rank, epochs=1, batch_conversations=min(conversations, 8))
+    figures = measure_training(
+        model, adapters, conversations, tokens, runs, recipe, time.perf_counter, terminal.note
+    )
+    _show(terminal, figures.to_json(), json)
+
+
+def _show(terminal: Terminal, figures: Mapping[str, Any], json: bool) -> None:
+    from rich.table import Table
+
+    if json:
+        terminal.print_json(dict(figures))
+        return
+    table = Table("figure", "value")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:,.3f}" if isinstance(value, float) else str(value))
+    terminal.print(table)

@@ -1,0 +1,156 @@
+"""``descant demo``: the main job from end to end on the sample calls that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption
+
+if TYPE_CHECKING:
+    from descant.cli.terminal import Terminal
+    from descant.llm import LLM
+    from descant.schema import Indicator, LabelledTranscript, Scorecard
+    from descant.training import Recipe
+
+_NUM_OPENING_TURNS = 4
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example:  descant demo --calls 400 --output runs/demo")(demo)
+
+
+def demo(
+    calls: Annotated[
+        int, typer.Option(min=8, help="How many calls to generate and train on.")
+    ] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other calls.")] = 0,
+    output: Annotated[Path, typer.Option(help="Folder for data, adapters and report.")] = Path(
+        "runs/demo"
+    ),
+    model: ModelOption = DEFAULT_MODEL,
+    json: JsonOption = False,
+) -> None:
+    """Generate sample calls, train 12 adapters on them, judge these on calls written by hand."""
+    from descant.cli.evaluate import judge
+    from descant.cli.terminal import Terminal
+    from descant.cli.train import train_adapters
+    from descant.data import generate_calls, hand_written_calls, sample_indicators
+    from descant.evaluation import Task
+    from descant.llm import LLM
+
+    terminal = Terminal()
+    indicators = sample_indicators()
+    learned, judged = generate_calls(calls, seed), hand_written_calls()
+    terminal.note(
+        f"{len(learned)} generated calls to train on, {len(judged)} written by hand to judge on"
+    )
+    write_data(output, indicators, learned, judged)
+    adapters = output / "adapters"
+    run = train_adapters(terminal, model, learned, indicators, demo_recipe(seed), adapters)
+    terminal.note(f"Trained {len(run.adapters)} adapters in {run.time_s:.1f} s")
+    llm = LLM(model, adapters=adapters)
+    report = judge(terminal, Task("hand-written calls", judged, indicators), llm, learned)
+    result = {**report.to_json(), "training_s": run.time_s, "training_calls": len(learned)}
+    write_report(output, result)
+    if json:
+        terminal.print_json(result)
+        return
+    terminal.print(report.to_table(), "")
+    print_cards(terminal, llm, judged, indicators)
+    _print_next_steps(terminal, output)
+
+
+def demo_recipe(seed: int) -> Recipe:
+    """Return settings that finish within a minute and a half on two cores."""
+    from descant.training import Recipe
+
+    return Recipe(seed=seed)
+
+
+def write_data(
+    output: Path,
+    indicators: Sequence[Indicator],
+    learned: Sequence[LabelledTranscript],
+    judged: Sequence[LabelledTranscript],
+) -> None:
+    """Write the calls and indicators, so that the other commands can be tried on them."""
+    from descant.data import write_jsonl
+
+    write_jsonl(output / "train.jsonl", learned)
+    write_jsonl(output / "test.jsonl", judged)
+    for indicator in indicators:
+        _write(output / "indicators" / f"{indicator.name}.toml", indicator_toml(indicator))
+
+
+def write_report(output: Path, result: dict[str, Any]) -> None:
+    """Write ``report.json``."""
+    import json as json_format
+
+    _write(output / "report.json", json_format.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def indicator_toml(indicator: Indicator) -> str:
+    """Return the file that `load_indicator` reads as this indicator."""
+    import json as json_format
+    from dataclasses import asdict
+
+    # Texts, numbers, truths and lists of texts are written alike in JSON and TOML.
+    lines = [
+        f"{key} = {json_format.dumps(value, ensure_ascii=False)}"
+        for key, value in asdict(indicator).items()
+        if value is not None
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def print_cards(
+    terminal: Terminal,
+    llm: LLM,
+    rows: Sequence[LabelledTranscript],
+    indicators: Sequence[Indicator],
+) -> None:
+    """Print scorecards beside what people said: the worst one, one in the middle, the best one."""
+    from descant.cli.cards import scorecard_table
+
+    cards = list(llm.score_many([row.transcript for row in rows], indicators))
+    scored = sorted(zip(rows, cards, strict=True), key=lambda pair: _share_right(*pair))
+    picked = {0, len(scored) // 2, len(scored) - 1}
+    for at in sorted(picked):
+        row, card = scored[at]
+        terminal.print(_opening(row), scorecard_table(card, row.labels), "")
+
+
+def _share_right(row: LabelledTranscript, card: Scorecard) -> float:
+    labelled = [a for a in card.answers if row.labels.get(a.indicator) is not None]
+    right = sum(answer.label == row.labels[answer.indicator] for answer in labelled)
+    return right / max(len(labelled), 1)
+
+
+def _opening(row: LabelledTranscript) -> str:
+    turns = row.transcript.turns
+    lines = [f"  {turn.speaker}: {turn.text}" for turn in turns[:_NUM_OPENING_TURNS]]
+    return "\n".join([*lines, f"  ... {len(turns)} turns in all"])
+
+
+def _write(path: Path, text: str) -> None:
+    from descant.registry import replacing
+
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def _print_next_steps(terminal: Terminal, output: Path) -> None:
+    adapters = f"--adapters {output}/adapters"
+    for text in (
+        "What to try next:",
+        f"  descant score {output}/test.jsonl {adapters}",
+        f"  descant serve {adapters}",
+        f"  descant adapters {output}/adapters",
+        f"  descant train {output}/train.jsonl --indicators {output}/indicators --output runs/own",
+    ):
+        terminal.print(text)

@@ -1,0 +1,92 @@
+"""``descant evaluate``: how well adapters judge, beside a bag of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from descant.cli.options import (
+    DEFAULT_ADAPTERS,
+    DEFAULT_MODEL,
+    AdaptersOption,
+    JsonOption,
+    ModelOption,
+    RequiredIndicatorsOption,
+)
+
+if TYPE_CHECKING:
+    from descant.cli.terminal import Terminal
+    from descant.evaluation import Completer, EvaluationReport, Task
+    from descant.schema import LabelledTranscript
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    example = "descant evaluate test.jsonl --indicators indicators --train train.jsonl"
+    app.command(epilog=f"Example:  {example}")(evaluate)
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Labelled conversations, one JSON object a line.")],
+    indicators: RequiredIndicatorsOption,
+    adapters: AdaptersOption = DEFAULT_ADAPTERS,
+    train: Annotated[
+        Path | None, typer.Option(help="What the bag-of-words baseline learns from.")
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    json: JsonOption = False,
+) -> None:
+    """Print F1 with 95 % intervals for every indicator; with --train beside the baseline."""
+    from descant.cli.loading import load_llm, read_rows
+    from descant.cli.terminal import Terminal
+    from descant.evaluation import Task
+    from descant.schema import load_indicators
+
+    terminal = Terminal()
+    task = Task(data.stem, read_rows(data), load_indicators(indicators))
+    learned_from = None if train is None else read_rows(train)
+    llm = load_llm(terminal, model, adapters)
+    report = judge(terminal, task, llm, learned_from)
+    if json:
+        terminal.print_json(report.to_json())
+    else:
+        terminal.print(report.to_table())
+
+
+def judge(
+    terminal: Terminal,
+    task: Task,
+    completer: Completer,
+    learned_from: Sequence[LabelledTranscript] | None,
+) -> EvaluationReport:
+    """Run a task on the completer and, where there is something to learn from, on a bag of words.
+
+    Raises:
+        InvalidData: a conversation to learn from is also one to be judged.
+    """
+    from descant.evaluation import BagOfWords, build_report, run_task
+
+    _check_apart(task, learned_from or ())
+    with terminal.progress("Judging", "conversations") as advance:
+        ours = run_task(task, completer, advance)
+    baselines = {}
+    if learned_from is not None:
+        terminal.note(f"Fitting bag-of-words on {len(learned_from)} conversations")
+        baselines["bag-of-words"] = run_task(task, BagOfWords.fit(learned_from, task.indicators))
+    return build_report(task.indicators, ours, baselines)
+
+
+def _check_apart(task: Task, learned_from: Sequence[LabelledTranscript]) -> None:
+    from descant.schema.errors import InvalidData
+
+    judged = {row.transcript.id for row in task.rows}
+    for row in learned_from:
+        if row.transcript.id in judged:
+            raise InvalidData(
+                f"Conversation {row.transcript.id!r} is in the training data and is judged.",
+                field="train",
+                remedy="Judge on conversations that nothing was trained on.",
+            )
