@@ -53,7 +53,7 @@ class FanoutFigures:
         return asdict(self)
 
 
-def measure_fanout(  # noqa: PLR0913 - one number each
+def measure_fanout(
     model: str,
     adapters: int,
     tokens: int,

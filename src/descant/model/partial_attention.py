@@ -8,7 +8,7 @@ sequences or adapters.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ class Partial(NamedTuple):
     """Natural logarithm of the sum of exponentiated scores, float32."""
 
 
+@runtime_checkable
 class AttentionKernel(Protocol):
     """How a part is computed; every implementation returns the same up to rounding."""
 

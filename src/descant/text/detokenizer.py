@@ -23,6 +23,8 @@ class Detokenizer:
 
     def push(self, token_id: int) -> str:
         """Return the text that is complete with this token; empty while a character is not."""
+        if self._tokenizer.is_textless(token_id):
+            return ""
         self._ids.append(token_id)
         return self._take(is_last=False)
 

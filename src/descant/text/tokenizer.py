@@ -52,6 +52,8 @@ class Tokenizer:
         self._reserved = frozenset(
             token["id"] for token in description.get("added_tokens", ()) if _is_reserved(token)
         )
+        added = self._encoders.template.get_added_tokens_decoder()
+        self._special = frozenset(at for at, token in added.items() if token.special)
         self.chat_template = chat_template
         self.named_tokens = _named_tokens(config)
         """``bos_token``, ``eos_token`` and so on, as chat templates call them."""
@@ -152,6 +154,10 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids; special tokens and ids without a token have none."""
         return self._encoders.template.decode(list(ids), skip_special_tokens=True)
+
+    def is_textless(self, token_id: int) -> bool:
+        """Whether `decode` leaves the id out."""
+        return token_id in self._special or self._encoders.template.id_to_token(token_id) is None
 
     def is_byte(self, token_id: int) -> bool:
         """Whether the token is one byte of a character that the vocabulary lacks."""

@@ -4,13 +4,17 @@ from descant.training.checkpoint import Checkpoint
 from descant.training.objective import Question
 from descant.training.one_pass import OnePassTrainer, Progress
 from descant.training.recipe import ALL_MODULES, Recipe, load_recipe
+from descant.training.train import Clocks, questions_for, train_one_pass
 
 __all__ = [
     "ALL_MODULES",
     "Checkpoint",
+    "Clocks",
     "OnePassTrainer",
     "Progress",
     "Question",
     "Recipe",
     "load_recipe",
+    "questions_for",
+    "train_one_pass",
 ]

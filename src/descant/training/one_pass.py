@@ -100,17 +100,21 @@ class OnePassTrainer:
         checkpoint: Checkpoint,
         clock: Callable[[], float],
         on_progress: Callable[[Progress], None] = lambda progress: None,
-    ) -> None:
-        """Run the remaining steps; an interrupt saves the state before it is passed on.
+    ) -> dict[str, float]:
+        """Run the remaining steps and return each question's mean loss over the last epoch.
+
+        Nothing is returned when no step remained. An interrupt saves the state before it goes on.
 
         Raises:
             TrainingDiverged: a loss is not a number; names the question and the conversations.
         """
         started, first_step, num_conversations = clock(), self.step, 0
+        history: list[Tensor] = []
         try:
             for indices in self.remaining_batches():
                 losses = self.train_step(indices)
                 num_conversations += len(indices)
+                history.append(losses)
                 on_progress(
                     Progress(
                         self.step,
@@ -126,6 +130,10 @@ class OnePassTrainer:
         except KeyboardInterrupt:
             checkpoint.save(self.step, self.stack, self.optimizer)
             raise
+        if not history:
+            return {}
+        means = torch.stack(history[-(self.num_steps // self.recipe.epochs) :]).mean(0).tolist()
+        return dict(zip((question.name for question in self.questions), means, strict=True))
 
     def train_step(self, indices: Sequence[int]) -> Float[Tensor, " A"]:
         """Learn from the conversations at `indices`; return each question's loss before the step.
@@ -208,7 +216,7 @@ class _TailAttend:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         heads = (x.reshape(*self.shape, *x.shape[1:]) for x in (q, k, v))
         reading = pad_readings(self.readings, layer)
-        out: Tensor = TailAttention.apply(*heads, reading, self.kernel)
+        out: Tensor = TailAttention.apply(*heads, reading, self.kernel)  # type: ignore[no-untyped-call]
         return out.view(q.shape)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from descant.data import build_examples, data_hash
-from descant.model import LoadedModel
+from descant.model import LoadedModel, LoraAdapter, LoraPair, content_hash, save_adapter
+from descant.registry import MANIFEST_FILE, Manifest
 from descant.schema import AdapterRef, Indicator, LabelledTranscript
 from descant.schema.errors import InvalidData
 from descant.text import Renderer
@@ -24,18 +27,6 @@ class Clocks:
 
     steady: Callable[[], float]
     now: Callable[[], datetime]
-
-
-def questions_for(indicators: Sequence[Indicator], renderer: Renderer) -> list[Question]:
-    """Return the indicators as token ids."""
-    return [
-        Question(
-            indicator.name,
-            tuple(renderer.render_tail(indicator)),
-            tuple(map(tuple, renderer.render_labels(indicator.labels))),
-        )
-        for indicator in indicators
-    ]
 
 
 def train_one_pass(  # noqa: PLR0913 - base, data, questions, recipe and place are one each
@@ -55,25 +46,104 @@ def train_one_pass(  # noqa: PLR0913 - base, data, questions, recipe and place a
 
     Raises:
         InvalidData: there is nothing to learn from.
+        ContextTooLong: a conversation is longer than the model reads.
         TrainingDiverged: a loss is not a number.
         StorageFull: the disk is full; nothing already written is lost.
     """
     questions = questions_for(indicators, renderer)
-    longest = max(len(question.tail_ids) for question in questions) + 32
-    limit = base.config.max_positions - longest
-    examples = build_examples(rows, indicators, renderer, limit)
+    longest = max(len(q.tail_ids) + max(map(len, q.labels)) for q in questions)
+    examples = build_examples(rows, indicators, renderer, base.config.max_positions - longest)
     if not examples:
         raise InvalidData("No conversation has a label for any indicator.", field="labels")
-    content = data_hash(rows)
-    identity = fingerprint(base.base_hash, content, recipe, questions)
-    checkpoint = Checkpoint(output, identity)
     trainer = OnePassTrainer(base.model, questions, examples, recipe)
+    data = data_hash(rows)
+    checkpoint = Checkpoint(output, fingerprint(base.base_hash, data, recipe, questions))
     if resume:
         trainer.step = checkpoint.load(trainer.stack, trainer.optimizer)
-    trainer.train(checkpoint, clocks.steady, on_progress)
-    references = []
-    for index, indicator in enumerate(indicators):
-        manifest = _manifest(base, base_name, content, recipe, indicator, trainer, index, clocks)
-        references.append(_write(trainer, index, indicator, renderer, output, manifest))
+    losses = trainer.train(checkpoint, clocks.steady, on_progress)
+    origin = _Origin(base.base_hash, base_name, data, recipe, clocks.now().isoformat())
+    references = [
+        _write(
+            output,
+            _adapter(trainer, index, base),
+            indicator,
+            rows,
+            origin,
+            losses.get(indicator.name),
+        )
+        for index, indicator in enumerate(indicators)
+    ]
     checkpoint.remove()
     return references
+
+
+def questions_for(indicators: Sequence[Indicator], renderer: Renderer) -> list[Question]:
+    """Return the indicators as token ids."""
+    return [
+        Question(
+            indicator.name,
+            tuple(renderer.render_tail(indicator)),
+            tuple(map(tuple, renderer.render_labels(indicator.labels))),
+        )
+        for indicator in indicators
+    ]
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What all adapters of one run have in common."""
+
+    base_hash: str
+    base_name: str
+    data_hash: str
+    recipe: Recipe
+    created: str
+
+
+def _adapter(trainer: OnePassTrainer, index: int, base: LoadedModel) -> LoraAdapter:
+    # Saved as it is served: in the base's type, so that the hash is that of the weights in use.
+    dtype = base.model.dtype
+    weights = {
+        place: LoraPair(pair.a.to(dtype), pair.b.to(dtype), pair.scaling)
+        for place, pair in trainer.stack.pairs(index).items()
+    }
+    invocation = trainer.questions[index].tail_ids
+    identity = content_hash(weights, invocation)
+    name = trainer.questions[index].name
+    return LoraAdapter(name, identity, base.base_hash, "invocation", invocation, 0, weights)
+
+
+def _write(
+    output: Path,
+    adapter: LoraAdapter,
+    indicator: Indicator,
+    rows: Sequence[LabelledTranscript],
+    origin: _Origin,
+    loss: float | None,
+) -> AdapterRef:
+    adapter = replace(adapter, name=indicator.adapter)
+    manifest = Manifest(
+        base_hash=origin.base_hash,
+        base_name=origin.base_name,
+        data_hash=origin.data_hash,
+        recipe=origin.recipe.to_json(),
+        indicator=_stated(indicator),
+        metrics={"train_loss": loss, "train_labels": _label_counts(rows, indicator.name)},
+        created=origin.created,
+        content_hash=adapter.content_hash,
+    )
+    save_adapter(
+        output / indicator.adapter, adapter, origin.base_name, {MANIFEST_FILE: asdict(manifest)}
+    )
+    return AdapterRef(adapter.name, adapter.content_hash)
+
+
+def _stated(indicator: Indicator) -> dict[str, Any]:
+    lists = ("labels", "positive", "auto_fail")
+    fields = {key: value for key, value in asdict(indicator).items() if value is not None}
+    return {key: list(value) if key in lists else value for key, value in fields.items()}
+
+
+def _label_counts(rows: Sequence[LabelledTranscript], name: str) -> dict[str, int]:
+    labels = (row.labels.get(name) for row in rows)
+    return dict(Counter(label for label in labels if label is not None))
