@@ -37,8 +37,17 @@ def download_model(name: str) -> Path:
                 remedy="Check the name; for a gated model, log in with: hf auth login",
             ) from error
         except (LocalEntryNotFoundError, HfHubHTTPError) as error:
-            raise NetworkUnavailable(
-                f"The model {name!r} is not in the local cache, and the hub cannot be reached.",
-                field="model",
-                remedy="Give the path of a model folder, or use the embedded model.",
-            ) from error
+            raise _unreachable(name) from error
+        except Exception as error:
+            # A connection that breaks half-way shows as an error of the library's own HTTP client.
+            if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore"):
+                raise
+            raise _unreachable(name) from error
+
+
+def _unreachable(name: str) -> NetworkUnavailable:
+    return NetworkUnavailable(
+        f"The model {name!r} is not in the local cache, and the hub cannot be reached.",
+        field="model",
+        remedy="Give the path of a model folder, or use the embedded model.",
+    )
