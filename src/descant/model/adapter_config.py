@@ -240,7 +240,7 @@ def settings_of(adapter: LoraAdapter, base_model: str) -> dict[str, Any]:
     }
 
 
-def _alpha(pair: LoraPair) -> float:
+def _alpha(pair: LoraPair) -> int | float:
     # Multiplying and dividing by the rank can change the last bit; alphas are short numbers.
     alpha = round(pair.scaling * pair.rank, 9)
     return int(alpha) if alpha.is_integer() else alpha
@@ -259,7 +259,7 @@ def _matches(targets: str | list[str], key: str) -> bool:
     return any(key == target or key.endswith(f".{target}") for target in targets)
 
 
-def _lookup(pattern: Mapping[str, Any], key: str, default: float) -> Any:
+def _lookup(pattern: Mapping[str, Any], key: str, default: Any) -> Any:
     for expression, value in pattern.items():
         if re.match(rf"(.*\.)?({expression})$", key):
             return value

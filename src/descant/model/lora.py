@@ -100,7 +100,10 @@ def fuse(
 
 
 class SingleAdapter:
-    """Applies one adapter to the tokens where it is active: the slow twin of every faster way."""
+    """Applies one adapter to the tokens where it is active: the slow twin of every faster way.
+
+    The update is computed in the adapter's dtype, as PEFT does.
+    """
 
     def __init__(self, adapter: LoraAdapter, config: ModelConfig, active: Bool[Tensor, " T"]):
         """Take one flag per token of the step."""
@@ -117,6 +120,6 @@ class SingleAdapter:
         for index, module in enumerate(SITE_MODULES[site]):
             pair = self.adapter.weights.get((layer, module))
             if pair is not None:
-                update = pair.scaling * (x @ pair.a.T @ pair.b.T)
-                parts[index] = parts[index] + update * self.active[:, None]
+                update = pair.scaling * (x.to(pair.a.dtype) @ pair.a.T @ pair.b.T)
+                parts[index] = (parts[index] + update * self.active[:, None]).to(y.dtype)
         return torch.cat(parts, -1)
