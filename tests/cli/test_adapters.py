@@ -23,7 +23,7 @@ def write_whole_adapter(folder: Path, name: str) -> None:
         data_hash="sha256:" + "1" * 64,
         recipe={"rank": 16},
         indicator={"name": name, "labels": ["no", "yes"], "positive": ["yes"]},
-        metrics={"loss": 0.123456},
+        metrics={"loss": 0.123456, "labels": {"no": 7, "yes": 9}},
         created="2031-05-06T00:00:00+00:00",
         content_hash="sha256:" + "2" * 64,
     )
@@ -38,8 +38,8 @@ def test_adapters_are_listed_with_what_their_manifest_says(
     assert run("adapters", str(tmp_path)) == 0
     out = capsys.readouterr().out
     assert "2 adapters in" in out
-    assert "sha256:222222222222 " in out
-    assert "loss 0.123" in out
+    assert " 222222222222 " in out
+    assert " loss 0.123 " in out
     assert run("adapters", str(tmp_path), "--json") == 0
     foreign, polite = json.loads(capsys.readouterr().out)
     assert (foreign["name"], foreign["rank"], foreign["content_hash"]) == ("foreign", 8, None)

@@ -45,9 +45,9 @@ def test_progress_without_terminal_is_a_line_now_and_then(
             advance(done, 20, "loss 0.5")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "Reading: 5/20 calls, 1.0/s, 15 s left  loss 0.5",
-        "Reading: 10/20 calls, 1.0/s, 10 s left  loss 0.5",
-        "Reading: 15/20 calls, 1.0/s, 5 s left  loss 0.5",
+        "Reading: 5/20 calls, 1.0/s, 0:15 left  loss 0.5",
+        "Reading: 10/20 calls, 1.0/s, 0:10 left  loss 0.5",
+        "Reading: 15/20 calls, 1.0/s, 0:05 left  loss 0.5",
         "Reading: 20/20 calls, 1.0/s  loss 0.5",
     ]
 
@@ -60,7 +60,15 @@ def test_the_rate_of_a_resumed_run_counts_from_where_it_resumed(
         for done in range(91, 101):
             clock.now += 1.0
             advance(done, 100)
-    assert capsys.readouterr().err.splitlines()[0] == "Training: 95/100 steps, 1.0/s, 5 s left"
+    assert capsys.readouterr().err.splitlines()[0] == "Training: 95/100 steps, 1.0/s, 0:05 left"
+
+
+def test_slow_work_is_told_by_the_piece(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with Terminal(clock).progress("Training", "steps") as advance:
+        clock.now += 20.0
+        advance(1, 5)
+    assert capsys.readouterr().err == "Training: 1/5 steps, 20.0 s each, 1:20 left\n"
 
 
 def test_progress_on_a_terminal_is_a_bar_that_goes_away(

@@ -35,7 +35,7 @@ def write_model(folder: Path) -> Path:
         "head_dim": HEAD,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
-        "max_position_embeddings": 512,
+        "max_position_embeddings": 16384,
         "tie_word_embeddings": True,
         "hidden_act": "silu",
         "eos_token_id": 2,

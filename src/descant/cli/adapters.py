@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from descant.registry import AdapterEntry
 
-_SHORT_HASH = len("sha256:") + 12
+_SHORT_HASH = 12
+_SHORT_FIELDS = ("name", "content_hash", "rank", "created")
 _FIELDS = ("name", "content_hash", "base_name", "rank", "labels", "metrics", "created")
 
 
@@ -77,7 +78,8 @@ def _table(folder: Path, rows: list[dict[str, Any]]) -> Table:
 
     table = Table(title=f"{len(rows)} adapters in {folder}", title_justify="left")
     for field in _FIELDS:
-        table.add_column(field.removeprefix("content_").removesuffix("_name"))
+        heading = field.removeprefix("content_").removesuffix("_name")
+        table.add_column(heading, no_wrap=field in _SHORT_FIELDS, overflow="fold")
     for row in rows:
         cells = [_cell(row, field) for field in _FIELDS]
         if row["problem"]:
@@ -91,11 +93,13 @@ def _cell(row: dict[str, Any], field: str) -> str:
     if value is None:
         return "-"
     if field == "content_hash":
-        return str(value)[:_SHORT_HASH]
+        return str(value).removeprefix("sha256:")[:_SHORT_HASH]
     if field == "created":
-        return str(value)[:16]
+        return str(value)[: len("2000-01-01")]
     if field == "metrics":
-        return ", ".join(f"{name} {_number(figure)}" for name, figure in value.items())
+        # What is not a single figure is left to --json.
+        single = {name: figure for name, figure in value.items() if not isinstance(figure, dict)}
+        return ", ".join(f"{name} {_number(figure)}" for name, figure in single.items())
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 

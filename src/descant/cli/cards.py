@@ -29,8 +29,8 @@ def scorecard_table(
         caption_justify="left",
     )
     table.add_column("indicator", no_wrap=True)
-    table.add_column("answer")
-    table.add_column("probability", no_wrap=True)
+    table.add_column("answer", no_wrap=True)
+    table.add_column("probability", min_width=_BAR_WIDTH + len(" 100%"))
     if expected is not None:
         table.add_column("people said")
     for answer in scorecard.answers:

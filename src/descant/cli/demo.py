@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,8 @@ from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption
 
 if TYPE_CHECKING:
     from descant.cli.terminal import Terminal
-    from descant.llm import LLM
-    from descant.schema import Indicator, LabelledTranscript, Scorecard
+    from descant.evaluation import Completer
+    from descant.schema import Indicator, LabelledTranscript, Scorecard, Transcript
     from descant.training import Recipe
 
 _NUM_OPENING_TURNS = 4
@@ -53,15 +54,15 @@ def demo(
     adapters = output / "adapters"
     run = train_adapters(terminal, model, learned, indicators, demo_recipe(seed), adapters)
     terminal.note(f"Trained {len(run.adapters)} adapters in {run.time_s:.1f} s")
-    llm = LLM(model, adapters=adapters)
-    report = judge(terminal, Task("hand-written calls", judged, indicators), llm, learned)
+    recorder = _Recorder(LLM(model, adapters=adapters))
+    report = judge(terminal, Task("hand-written calls", judged, indicators), recorder, learned)
     result = {**report.to_json(), "training_s": run.time_s, "training_calls": len(learned)}
     write_report(output, result)
     if json:
         terminal.print_json(result)
         return
     terminal.print(report.to_table(), "")
-    print_cards(terminal, llm, judged, indicators)
+    print_cards(terminal, judged, recorder.cards)
     _print_next_steps(terminal, output)
 
 
@@ -108,20 +109,30 @@ def indicator_toml(indicator: Indicator) -> str:
     return "\n".join(lines) + "\n"
 
 
+@dataclass(frozen=True)
+class _Recorder:
+    """A completer that keeps what another one answers."""
+
+    completer: Completer
+    cards: list[Scorecard] = field(default_factory=list)
+
+    def score(self, transcript: Transcript, indicators: Sequence[Indicator], /) -> Scorecard:
+        card = self.completer.score(transcript, indicators)
+        self.cards.append(card)
+        return card
+
+
 def print_cards(
-    terminal: Terminal,
-    llm: LLM,
-    rows: Sequence[LabelledTranscript],
-    indicators: Sequence[Indicator],
+    terminal: Terminal, rows: Sequence[LabelledTranscript], cards: Sequence[Scorecard]
 ) -> None:
     """Print scorecards beside what people said: the worst one, one in the middle, the best one."""
     from descant.cli.cards import scorecard_table
 
-    cards = list(llm.score_many([row.transcript for row in rows], indicators))
-    scored = sorted(zip(rows, cards, strict=True), key=lambda pair: _share_right(*pair))
-    picked = {0, len(scored) // 2, len(scored) - 1}
-    for at in sorted(picked):
-        row, card = scored[at]
+    row_of = {row.transcript.id: row for row in rows}
+    scored = sorted(cards, key=lambda card: _share_right(row_of[card.transcript_id], card))
+    for at in sorted({0, len(scored) // 2, len(scored) - 1}):
+        card = scored[at]
+        row = row_of[card.transcript_id]
         terminal.print(_opening(row), scorecard_table(card, row.labels), "")
 
 

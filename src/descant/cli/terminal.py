@@ -6,6 +6,7 @@ Colours and moving bars appear on a terminal only; elsewhere progress is a line 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ class Terminal:
         """Show how far something is, how fast it goes and how long it will take."""
         console = self._console(stderr=True)
         if console.is_terminal:
-            with _bar(console, label, unit) as advance:
+            with _bar(console, f"{label} {unit}") as advance:
                 yield advance
         else:
             yield _Lines(console, label, unit, self._clock)
@@ -71,12 +72,14 @@ class Terminal:
         from rich.console import Console
 
         console = Console(stderr=stderr)
+        if console.is_terminal or "COLUMNS" in os.environ:
+            return console
         # A file has no width; 80 columns would cut tables that a pager could show.
-        return console if console.is_terminal else Console(stderr=stderr, width=_WIDTH_OF_FILES)
+        return Console(stderr=stderr, width=_WIDTH_OF_FILES)
 
 
 @contextmanager
-def _bar(console: Console, label: str, unit: str) -> Iterator[OnProgress]:
+def _bar(console: Console, label: str) -> Iterator[OnProgress]:
     from rich import progress as bars
 
     columns = (
@@ -92,7 +95,7 @@ def _bar(console: Console, label: str, unit: str) -> Iterator[OnProgress]:
 
         def advance(done: int, total: int, remark: str = "", /) -> None:
             speed = shown.tasks[0].speed
-            rate = f"{speed:.1f} {unit}/s" if speed else ""
+            rate = _pace(speed) if speed else ""
             shown.update(task, completed=done, total=total, rate=rate, remark=remark)
 
         yield advance
@@ -117,6 +120,14 @@ class _Lines:
             return
         self._said = now
         rate = (done - self._first) / max(now - self._started, 1e-9)
-        left = f", {(total - done) / rate:.0f} s left" if done < total else ""
-        text = f"{self._label}: {done}/{total} {self._unit}, {rate:.1f}/s{left}"
+        left = f", {_minutes((total - done) / rate)} left" if done < total else ""
+        text = f"{self._label}: {done}/{total} {self._unit}, {_pace(rate)}{left}"
         self._console.print(f"{text}  {remark}".rstrip(), markup=False, highlight=False)
+
+
+def _pace(per_s: float) -> str:
+    return f"{per_s:.1f}/s" if per_s >= 1 else f"{1 / per_s:.1f} s each"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

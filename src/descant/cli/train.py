@@ -95,7 +95,7 @@ def train_adapters(
     from descant.data import check_leakage, validate_labels
     from descant.model import load_model
     from descant.text import Renderer, Tokenizer
-    from descant.training.train import Clocks, train_one_pass
+    from descant.training import Clocks, train_one_pass
 
     validate_labels(rows, indicators)
     check_leakage(rows, indicators)
