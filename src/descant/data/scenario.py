@@ -17,7 +17,7 @@ from descant.schema import LabelledTranscript, Transcript, Turn
 _MIN_TURNS, _MAX_TURNS = 8, 30
 _MIN_WORDS, _MAX_WORDS = 120, 450
 _NAMES = (("agent", "customer"), ("agent", "caller"), ("Agent", "Customer"), ("rep", "customer"))
-_NEAR_MISS = 0.72
+_NEAR_MISS = 0.6
 """How often a no comes with something that resembles a yes."""
 
 
@@ -76,6 +76,8 @@ def _opening(plan: Plan, voice: Voice) -> list[list[Said]]:
     tails = 2 if plan.upset == "angry" or voice.rng.random() < 0.3 else 1
     for _ in range(tails):
         problem += voice.say(_bank(f"{plan.upset}_tail"))
+    if _chance(voice, 0.45):
+        problem.insert(len(problem) - 1, *voice.say(_bank("story")))
     return [greeting, problem]
 
 
@@ -131,21 +133,21 @@ def _interleave(
 
 def _sprinkle(exchanges: list[list[Said]], plan: Plan, voice: Voice) -> None:
     """Put in what can come anywhere after the problem was told."""
-    if plan.empathy:
+    for _ in range(voice.rng.choice((1, 2)) if plan.empathy else 0):
         _insert(exchanges, voice.say(_bank("empathy")), voice)
-    if not plan.empathy or _chance(voice, 0.3):
+    if not plan.empathy or _chance(voice, 0.2):
         _insert(exchanges, voice.say(_bank("empathy_missing")), voice)
     if plan.hold != "none":
         _insert(exchanges, voice.say(_bank(f"hold_{plan.hold}")), voice)
     if plan.hold == "none" or _chance(voice, 0.3):
         _insert(exchanges, voice.say(_bank("no_hold")), voice)
-    for _ in range(0 if plan.polite else voice.rng.choice((1, 1, 2))):
+    for _ in range(0 if plan.polite else voice.rng.choice((2, 2, 3))):
         _insert(exchanges, voice.say(_bank("rude")), voice)
     if plan.polite and _chance(voice, 0.6):
         _insert(exchanges, voice.say(_bank("civil_firm")), voice)
-    if plan.upset != "calm" and _chance(voice, 0.6):
+    for _ in range(voice.rng.choice((0, 1, 2)) if plan.upset != "calm" else 0):
         _insert(exchanges, voice.say(_bank(f"{plan.upset}_remark")), voice)
-    for _ in range(voice.rng.choice((0, 1, 1, 2, 3))):
+    for _ in range(voice.rng.choice((0, 1, 2, 2, 3))):
         _insert(exchanges, voice.say(_bank("general")), voice)
     if _chance(voice, 0.25):
         _insert(exchanges, voice.say(_bank("side")), voice)

@@ -8,7 +8,7 @@ from random import Random
 
 from descant.data.scenario_phrases import Said
 
-_FILLERS = ("um", "uh", "er", "well", "like", "you know", "so", "I mean", "erm", "okay so")
+_FILLERS = ("um", "uh", "er", "erm", "like", "you know", "um", "uh")
 _CONTRACTIONS = {
     "I am": "I'm", "it is": "it's", "do not": "don't", "cannot": "can't", "that is": "that's",
 }  # fmt: skip
@@ -29,12 +29,12 @@ class Style:
 
 def draw_style(rng: Random) -> Style:
     """Return the style of one speaker for a whole call."""
-    kind = rng.choices(("clean", "recognised", "messy", "typed"), (35, 28, 25, 12))[0]
+    kind = rng.choices(("clean", "recognised", "messy", "typed"), (46, 22, 22, 10))[0]
     return Style(
         lower=kind == "recognised" or (kind == "typed" and rng.random() < 0.7),
         unpunctuated=kind == "recognised" or (kind == "typed" and rng.random() < 0.4),
-        filler_rate=0.35 if kind == "messy" else 0.08,
-        repeat_rate=0.03 if kind == "messy" else 0.004,
+        filler_rate=0.3 if kind == "messy" else 0.05,
+        repeat_rate=0.02 if kind == "messy" else 0.002,
         typo_rate=0.04 if kind == "typed" else 0.0,
         spelled_out=rng.random() < 0.15,
     )

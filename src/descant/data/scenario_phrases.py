@@ -102,12 +102,13 @@ def _tidy(text: str) -> str:
 
 @cache
 def phrase_banks() -> Mapping[str, Bank]:
-    """Return every general bank by name."""
+    """Return every general bank by name; a bank may be spread over several files."""
     folder = files("descant.data") / "sample_calls" / "phrases"
     banks: dict[str, Bank] = {}
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if file.name != "values.toml":
-            banks.update(_banks(tomllib.loads(file.read_text(encoding="utf-8"))))
+            for name, bank in _banks(tomllib.loads(file.read_text(encoding="utf-8"))).items():
+                banks[name] = banks.get(name, ()) + bank
     return banks
 
 

@@ -142,7 +142,11 @@ def _digits(rng: Random, count: int) -> str:
 
 def _draw_date(rng: Random, months: tuple[str, ...]) -> str:
     day, month = rng.randrange(1, 29), rng.choice(months)
-    return rng.choice((f"{day} {month}", f"{month} {day}", f"the {day}th of {month}"))
+    return rng.choice((f"{day} {month}", f"{month} {day}", f"the {day}{_ordinal(day)} of {month}"))
+
+
+def _ordinal(day: int) -> str:
+    return {1: "st", 2: "nd", 3: "rd"}.get(day % 10 if day not in (11, 12, 13) else 0, "th")
 
 
 def _draw_time(rng: Random) -> str:
