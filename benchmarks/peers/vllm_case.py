@@ -28,6 +28,7 @@ class Timing:
     """How long one call took, and how much of the machine others used meanwhile."""
 
     seconds: float
+    own_cpu_s: float
     foreign_share: float
     prompt_tokens: int
     cached_tokens: int
@@ -88,9 +89,11 @@ class Bench:
             use_tqdm=False,
         )
         seconds = time.perf_counter() - started
-        foreign_s = (_busy_s() - busy) - (_own_s() - own)
+        own_s = _own_s() - own
+        foreign_s = (_busy_s() - busy) - own_s
         return Timing(
             seconds=seconds,
+            own_cpu_s=own_s,
             foreign_share=max(0.0, foreign_s / (seconds * psutil.cpu_count())),
             prompt_tokens=sum(len(prompt) for prompt in prompts),
             cached_tokens=sum(output.num_cached_tokens or 0 for output in outputs),
@@ -114,6 +117,7 @@ class Bench:
             "measured_s": seconds,
             "extrapolated": bool(asked) and asked < wanted,
             "runs_s": [round(timing.seconds, 4) for timing in timings],
+            "own_cpu_s": [round(timing.own_cpu_s, 2) for timing in timings],
             "prompt_tokens": timings[-1].prompt_tokens,
             "cached_tokens": timings[-1].cached_tokens,
             "foreign_cpu_share": round(max(timing.foreign_share for timing in timings), 3),
@@ -182,6 +186,7 @@ def _ask(bench: Bench, tokens: int, adapters: int, run: int) -> Timing:
 def _together(reading: Timing, answers: Timing) -> Timing:
     return Timing(
         seconds=reading.seconds + answers.seconds,
+        own_cpu_s=reading.own_cpu_s + answers.own_cpu_s,
         foreign_share=max(reading.foreign_share, answers.foreign_share),
         prompt_tokens=reading.prompt_tokens + answers.prompt_tokens,
         cached_tokens=reading.cached_tokens + answers.cached_tokens,
