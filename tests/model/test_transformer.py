@@ -8,7 +8,7 @@ import transformers
 
 from descant.model import DenseCausal, SingleAdapter, load_model
 from descant.model.config import RopeConfig
-from descant.model.packed_linear import PackedLinear, can_pack
+from descant.model.linear import PackedLinear, can_pack
 from descant.model.transformer import rope_frequencies
 from tests.model.reference import (
     FAMILIES,

@@ -3,6 +3,7 @@
 from descant.model.adapter_folder import content_hash, load_adapter, save_adapter
 from descant.model.attention import DenseCausal
 from descant.model.config import SITE_MODULES, ModelConfig, Module, RopeConfig, Site
+from descant.model.linear import Linear
 from descant.model.lora import (
     Activation,
     LoraAdapter,
@@ -20,7 +21,7 @@ from descant.model.partial_attention import (
     merge,
 )
 from descant.model.storage import default_cache_dir, replaced
-from descant.model.transformer import Attend, LayerAdapters, Linear, Transformer
+from descant.model.transformer import Attend, LayerAdapters, Transformer
 from descant.model.weights import LoadedModel, load_model
 
 __all__ = [

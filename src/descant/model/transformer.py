@@ -12,7 +12,7 @@ F feed-forward width, V vocabulary, I/O features in and out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from descant.model.config import SITE_MODULES, ModelConfig, RopeConfig, Site
-from descant.model.packed_linear import PackedLinear, can_pack
+from descant.model.linear import Linear, PackedLinear, can_pack
 
 
 @runtime_checkable
@@ -37,7 +37,7 @@ class Attend(Protocol):
     ) -> Float[Tensor, "T H D"]:
         """Return the attention output of each token; q and k are already rotated.
 
-        The inputs are views into one fused tensor: strided, and not to be written to.
+        The inputs may be views into one fused tensor: strided, and not to be written to.
         """
         ...
 
@@ -63,23 +63,10 @@ class Rotation(NamedTuple):
     sin: Float[Tensor, "T 1 D"]
 
 
-class Linear(nn.Module):
-    """A frozen linear layer without gradient for its own weight."""
-
-    def __init__(self, weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None = None):
-        super().__init__()
-        self.weight = nn.Parameter(weight, requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-
-    def forward(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
-        """Return x @ weight.T + bias."""
-        return F.linear(x, self.weight, self.bias)
-
-
 class RMSNorm(nn.Module):
     """Root-mean-square normalization over the last dimension, computed in float32."""
 
-    def __init__(self, weight: Float[Tensor, "*heads E"], eps: float):
+    def __init__(self, weight: Float[Tensor, " E"], eps: float):
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.eps = eps
@@ -97,19 +84,13 @@ class Layer(nn.Module):
     def __init__(self, index: int, config: ModelConfig, dtype: torch.dtype, device: str):
         super().__init__()
         self.index = index
-        self.num_heads = config.num_heads
-        self.num_kv_heads = config.num_kv_heads
         self.head_dim = config.head_dim
-        self.attention_norm = _norm(config.hidden_size, config=config, dtype=dtype, device=device)
+        self.attention_norm = _norm(config.hidden_size, config, dtype, device)
         self.qkv = _linear("qkv", config, dtype, device)
-        heads = (config.num_heads + config.num_kv_heads, config.head_dim)
-        self.qk_norm = (
-            _norm(*heads, config=config, dtype=dtype, device=device) if config.qk_norm else None
-        )
+        self.q_norm = _norm(config.head_dim, config, dtype, device) if config.qk_norm else None
+        self.k_norm = _norm(config.head_dim, config, dtype, device) if config.qk_norm else None
         self.o = _linear("o", config, dtype, device)
-        self.feed_forward_norm = _norm(
-            config.hidden_size, config=config, dtype=dtype, device=device
-        )
+        self.feed_forward_norm = _norm(config.hidden_size, config, dtype, device)
         self.gate_up = _linear("gate_up", config, dtype, device)
         self.down = _linear("down", config, dtype, device)
 
@@ -121,12 +102,16 @@ class Layer(nn.Module):
         adapters: LayerAdapters | None,
     ) -> Float[Tensor, "T E"]:
         """Return the hidden states after this layer."""
-        x = self.attention_norm(hidden)
-        q, k, v = self._heads(self._project("qkv", x, adapters), rotation)
-        x = attend(self.index, q, k, v).reshape(len(hidden), -1)
-        hidden = hidden + self._project("o", x, adapters)
-        gate, up = self._project("gate_up", self.feed_forward_norm(hidden), adapters).chunk(2, -1)
-        return hidden + self._project("down", F.silu(gate) * up, adapters)
+        q, k, v = self._project("qkv", self.attention_norm(hidden), adapters)
+        q, k, v = (x.view(len(x), -1, self.head_dim) for x in (q, k, v))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        x = attend(self.index, rotate(q, rotation), rotate(k, rotation), v)
+        (x,) = self._project("o", x.reshape(len(hidden), -1), adapters)
+        hidden = hidden + x
+        gate, up = self._project("gate_up", self.feed_forward_norm(hidden), adapters)
+        (x,) = self._project("down", F.silu(gate) * up, adapters)
+        return hidden + x
 
     def linear(self, site: Site) -> Linear:
         """Return the fused linear layer at this site, as long as it is not packed."""
@@ -137,25 +122,16 @@ class Layer(nn.Module):
     def prepack(self, keep_plain: bool) -> None:
         """Replace each linear layer by its packed form."""
         for site in SITE_MODULES:
-            linear = self.linear(site)
-            setattr(self, site, PackedLinear(linear.weight, linear.bias, keep_plain))
+            setattr(self, site, PackedLinear(self.linear(site), keep_plain))
 
     def _project(
         self, site: Site, x: Float[Tensor, "T I"], adapters: LayerAdapters | None
-    ) -> Float[Tensor, "T O"]:
-        y: Tensor = getattr(self, site)(x)
-        return y if adapters is None else adapters.apply(self.index, site, x, y)
-
-    def _heads(
-        self, qkv: Float[Tensor, "T O"], rotation: Rotation
-    ) -> tuple[Float[Tensor, "T H D"], Float[Tensor, "T G D"], Float[Tensor, "T G D"]]:
-        rotated = self.num_heads + self.num_kv_heads
-        heads = qkv.view(len(qkv), rotated + self.num_kv_heads, self.head_dim)
-        qk, v = heads[:, :rotated], heads[:, rotated:]
-        if self.qk_norm is not None:
-            qk = self.qk_norm(qk)
-        qk = rotate(qk, rotation)
-        return qk[:, : self.num_heads], qk[:, self.num_heads :], v
+    ) -> Sequence[Float[Tensor, "T _"]]:
+        """Return the output of each module of this site."""
+        linear: Linear | PackedLinear = getattr(self, site)
+        if adapters is None:
+            return linear.parts(x)
+        return torch.split(adapters.apply(self.index, site, x, linear(x)), linear.widths, -1)
 
 
 class Transformer(nn.Module):
@@ -170,7 +146,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(
             Layer(index, config, dtype, device) for index in range(config.num_layers)
         )
-        self.norm = _norm(config.hidden_size, config=config, dtype=dtype, device=device)
+        self.norm = _norm(config.hidden_size, config, dtype, device)
         self.head = None if config.tie_embeddings else Linear(torch.empty_like(table))
         self.packed_head: PackedLinear | None = None
         # A plain attribute: these stay float32 whatever the dtype of the weights.
@@ -234,7 +210,7 @@ class Transformer(nn.Module):
             return False
         for layer in self.blocks():
             layer.prepack(keep_plain)
-        self.packed_head = PackedLinear(self._vocabulary)
+        self.packed_head = PackedLinear(Linear(self._vocabulary))
         return True
 
     def rotation(self, positions: Int[Tensor, " T"]) -> Rotation:
@@ -280,11 +256,12 @@ def _llama3_frequencies(frequencies: Tensor, rope: RopeConfig) -> Tensor:
 
 def _linear(site: Site, config: ModelConfig, dtype: torch.dtype, device: str) -> Linear:
     modules = SITE_MODULES[site]
-    width = sum(config.out_features(module) for module in modules)
-    weight = torch.empty(width, config.in_features(modules[0]), dtype=dtype, device=device)
+    widths = [config.out_features(module) for module in modules]
+    weight = torch.empty(sum(widths), config.in_features(modules[0]), dtype=dtype, device=device)
     has_bias = site == "qkv" and config.qkv_bias
-    return Linear(weight, torch.empty(width, dtype=dtype, device=device) if has_bias else None)
+    bias = torch.empty(sum(widths), dtype=dtype, device=device) if has_bias else None
+    return Linear(weight, bias, widths)
 
 
-def _norm(*shape: int, config: ModelConfig, dtype: torch.dtype, device: str) -> RMSNorm:
-    return RMSNorm(torch.empty(*shape, dtype=dtype, device=device), config.norm_eps)
+def _norm(width: int, config: ModelConfig, dtype: torch.dtype, device: str) -> RMSNorm:
+    return RMSNorm(torch.empty(width, dtype=dtype, device=device), config.norm_eps)

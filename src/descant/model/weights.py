@@ -98,11 +98,11 @@ def fill(model: Transformer, tensors: Iterable[tuple[str, Tensor]], origin: str)
             continue
         if name not in places:
             raise InvalidModel(f"{origin}: unknown tensor {name}, or given twice.", field=name)
-        place, shape = places.pop(name)
-        if tuple(tensor.shape) != shape:
+        place = places.pop(name)
+        if tensor.shape != place.shape:
+            got, expected = tuple(tensor.shape), tuple(place.shape)
             raise InvalidModel(
-                f"{origin}: tensor {name} has shape {tuple(tensor.shape)}, expected {shape}.",
-                field=name,
+                f"{origin}: tensor {name} has shape {got}, expected {expected}.", field=name
             )
         place.copy_(tensor)
     if places:
@@ -148,41 +148,35 @@ def base_hash(config: ModelConfig, files: Iterable[Path]) -> str:
     return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _places(model: Transformer) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
-    """Return where each tensor goes, and the shape it has in the file."""
-    places = {
-        "model.embed_tokens.weight": _whole(model.embedding),
-        "model.norm.weight": _whole(model.norm.weight),
+def _places(model: Transformer) -> dict[str, Tensor]:
+    """Return where each tensor of a model folder goes."""
+    places: dict[str, Tensor] = {
+        "model.embed_tokens.weight": model.embedding,
+        "model.norm.weight": model.norm.weight,
     }
     if model.head is not None:
-        places["lm_head.weight"] = _whole(model.head.weight)
+        places["lm_head.weight"] = model.head.weight
     for index, layer in enumerate(model.blocks()):
         prefix = f"model.layers.{index}."
-        for name, place in _layer_places(layer, model.config).items():
+        for name, place in _layer_places(layer).items():
             places[prefix + name] = place
     return places
 
 
-def _layer_places(layer: Layer, config: ModelConfig) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
-    places = {
-        "input_layernorm.weight": _whole(layer.attention_norm.weight),
-        "post_attention_layernorm.weight": _whole(layer.feed_forward_norm.weight),
+def _layer_places(layer: Layer) -> dict[str, Tensor]:
+    places: dict[str, Tensor] = {
+        "input_layernorm.weight": layer.attention_norm.weight,
+        "post_attention_layernorm.weight": layer.feed_forward_norm.weight,
     }
     for site, modules in SITE_MODULES.items():
-        linear, row = layer.linear(site), 0
-        for module in modules:
-            rows = slice(row, row + config.out_features(module))
-            row = rows.stop
-            name = f"{'self_attn' if module in _ATTENTION else 'mlp'}.{module}"
-            places[f"{name}.weight"] = _whole(linear.weight[rows])
-            if linear.bias is not None:
-                places[f"{name}.bias"] = _whole(linear.bias[rows])
-    if layer.qk_norm is not None:
-        weight, shape = layer.qk_norm.weight, (config.head_dim,)
-        places["self_attn.q_norm.weight"] = weight[: config.num_heads], shape
-        places["self_attn.k_norm.weight"] = weight[config.num_heads :], shape
+        linear = layer.linear(site)
+        names = [f"{'self_attn' if name in _ATTENTION else 'mlp'}.{name}" for name in modules]
+        for name, rows in zip(names, torch.split(linear.weight, linear.widths), strict=True):
+            places[f"{name}.weight"] = rows
+        if linear.bias is not None:
+            for name, rows in zip(names, torch.split(linear.bias, linear.widths), strict=True):
+                places[f"{name}.bias"] = rows
+    for name, norm in (("q_norm", layer.q_norm), ("k_norm", layer.k_norm)):
+        if norm is not None:
+            places[f"self_attn.{name}.weight"] = norm.weight
     return places
-
-
-def _whole(tensor: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-    return tensor, tuple(tensor.shape)
