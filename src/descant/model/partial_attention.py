@@ -43,6 +43,26 @@ class AttentionKernel(Protocol):
         """
         ...
 
+    def dense_query_gradient(
+        self,
+        grad: Float[Tensor, "N G M D"],
+        q: Float[Tensor, "N G M D"],
+        k: Float[Tensor, "N G C D"],
+        v: Float[Tensor, "N G C D"],
+        whole: Partial,
+        mask: Float[Tensor, "N C"] | None = None,
+    ) -> Float[Tensor, "N G M D"]:
+        """Return this part's share of the queries' gradient; the keys are constants.
+
+        `whole` is the attention over all parts, merged: each part's weights follow from its
+        log-sum-exp, so the parts need not be brought together again.
+
+        Semantics:
+            P[c] = exp(q . k[c] / sqrt(D) + mask[c] - lse)
+            dq = sum_c P[c] (grad . v[c] - grad . out) k[c] / sqrt(D)
+        """
+        ...
+
     def causal(
         self,
         q: Float[Tensor, "N H S D"],
@@ -69,6 +89,24 @@ class MatmulKernel:
         if mask is not None:
             scores = scores + mask[:, None, None, :]
         return _weigh(scores, v)
+
+    def dense_query_gradient(
+        self,
+        grad: Float[Tensor, "N G M D"],
+        q: Float[Tensor, "N G M D"],
+        k: Float[Tensor, "N G C D"],
+        v: Float[Tensor, "N G C D"],
+        whole: Partial,
+        mask: Float[Tensor, "N C"] | None = None,
+    ) -> Float[Tensor, "N G M D"]:
+        """See `AttentionKernel.dense_query_gradient`."""
+        scale = q.shape[-1] ** -0.5
+        scores = ((q * scale) @ k.transpose(-1, -2)).float() - whole.lse.unsqueeze(-1)
+        if mask is not None:
+            scores += mask[:, None, None, :]
+        delta = (grad.float() * whole.out.float()).sum(-1, keepdim=True)
+        pulled = (grad @ v.transpose(-1, -2)).float() - delta
+        return ((scores.exp_() * pulled).to(q.dtype) @ k) * scale
 
     def causal(
         self,
@@ -108,6 +146,23 @@ class CpuFlashKernel:
                 q, k, v, 0.0, False, attn_mask=added
             )
         )
+
+    def dense_query_gradient(
+        self,
+        grad: Float[Tensor, "N G M D"],
+        q: Float[Tensor, "N G M D"],
+        k: Float[Tensor, "N G C D"],
+        v: Float[Tensor, "N G C D"],
+        whole: Partial,
+        mask: Float[Tensor, "N C"] | None = None,
+    ) -> Float[Tensor, "N G M D"]:
+        """See `AttentionKernel.dense_query_gradient`."""
+        added = None if mask is None else mask[:, None, None, :].to(q.dtype)
+        gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            grad, q, k, v, whole.out, whole.lse, 0.0, False, attn_mask=added
+        )
+        query_gradient: Tensor = gradients[0]
+        return query_gradient
 
     def causal(
         self,

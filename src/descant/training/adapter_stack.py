@@ -55,8 +55,9 @@ class AdapterStack(nn.Module):
         present = [module for module in modules if module in self.recipe.target_modules]
         if not present:
             return y
-        shrink = torch.cat([self.shrinks[_key(layer, m)] for m in present], -1).to(x.dtype)
-        low_rank = torch.bmm(x.view(self.num_adapters, -1, x.shape[-1]), shrink * self.scaling)
+        shrink = torch.cat([self.shrinks[_key(layer, m)].to(x.dtype) for m in present], -1)
+        rows = x.view(self.num_adapters, -1, x.shape[-1])
+        low_rank = torch.bmm(rows, shrink) * self.scaling
         pieces = iter(low_rank.split(self.recipe.rank, -1))
         updates = [
             torch.bmm(next(pieces), self.expands[_key(layer, module)].to(x.dtype))
@@ -81,11 +82,13 @@ class AdapterStack(nn.Module):
     def clip_gradients(self, max_norm: float) -> Float[Tensor, " A"]:
         """Scale each adapter's gradient down to `max_norm`; return the norms before."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients])
-        norms = squares.sum(0).sqrt()
+        norms = torch.linalg.vector_norm(
+            torch.stack([torch.linalg.vector_norm(g, dim=(1, 2)) for g in gradients]), dim=0
+        )
         factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factors[:, None, None])
+        if (factors < 1.0).any():
+            for gradient in gradients:
+                gradient.mul_(factors[:, None, None])
         return norms
 
     def _initial(self, module: Module, generator: torch.Generator) -> Float[Tensor, "I R"]:

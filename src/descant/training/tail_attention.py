@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from descant.model import AttentionKernel, merge
+from descant.model import AttentionKernel, Partial, merge
 
 
 class PaddedReading(NamedTuple):
@@ -54,6 +54,7 @@ class TailAttention(torch.autograd.Function):
         own_lse = own.lse.transpose(1, 2).view(q.shape[:-1])
         out, lse = merge((past_out, past_lse), (own_out, own_lse))
         ctx.save_for_backward(q, k, v, out, lse, reading.keys, reading.values, reading.mask)
+        ctx.kernel = kernel
         return out
 
     @staticmethod
@@ -61,31 +62,18 @@ class TailAttention(torch.autograd.Function):
         """Return the gradient of queries and of the tails' own keys and values."""
         q, k, v, out, lse, keys, values, mask = ctx.saved_tensors
         (grad,) = gradients
-        delta = (grad.float() * out.float()).sum(-1)
         group = q.shape[3] // k.shape[3]
-        grad_past = _past_gradient(q, grad, lse, delta, PaddedReading(keys, values, mask), group)
+        folded_q, folded_grad, folded_out = (
+            _fold_by_conversation(x, group) for x in (q, grad, out)
+        )
+        folded_lse = _fold_by_conversation(lse.unsqueeze(-1), group)[..., 0]
+        grad_past = ctx.kernel.dense_query_gradient(
+            folded_grad, folded_q, keys, values, Partial(folded_out, folded_lse), mask
+        )
+        delta = (grad.float() * out.float()).sum(-1)
         grad_own, grad_k, grad_v = _own_gradients(q, k, v, grad, lse, delta, group)
-        return grad_past + grad_own, grad_k, grad_v, None, None
-
-
-def _past_gradient(
-    q: Tensor, grad: Tensor, lse: Tensor, delta: Tensor, reading: PaddedReading, group: int
-) -> Tensor:
-    """Return the queries' gradient through the reading.
-
-    Semantics:
-        P = exp(q k / sqrt(D) - lse);  dS = P (grad v - delta);  dq = dS k / sqrt(D)
-    """
-    scale = q.shape[-1] ** -0.5
-    rows = _fold_by_conversation(q * scale, group)
-    scores = (rows @ reading.keys.transpose(-1, -2)).float()
-    if reading.mask is not None:
-        scores += reading.mask[:, None, None, :]
-    scores -= _fold_by_conversation(lse.unsqueeze(-1), group)
-    weights = scores.exp_()
-    pulled = _fold_by_conversation(grad, group) @ reading.values.transpose(-1, -2)
-    weights *= pulled.float() - _fold_by_conversation(delta.unsqueeze(-1), group)
-    return _unfold_by_conversation((weights.to(q.dtype) @ reading.keys) * scale, q.shape, group)
+        grad_q = _unfold_by_conversation(grad_past, q.shape, group) + grad_own
+        return grad_q, grad_k, grad_v, None, None
 
 
 def _own_gradients(
