@@ -107,6 +107,18 @@ class LLM:
         """``sha256:…`` of the base model."""
         return self._base.base_hash
 
+    def load_adapters(self) -> list[AdapterRef]:
+        """Load every adapter in the folder now, rather than when it is first asked for.
+
+        Raises:
+            InvalidAdapter: names the file and field of one that cannot be loaded.
+            OutOfSlots: there are more than the engine holds.
+        """
+        for folder in self._folders:
+            for entry in find_adapters(folder):
+                self._adapter(entry.name)
+        return self.adapters()
+
     def adapters(self) -> list[AdapterRef]:
         """Return the adapters that are loaded."""
         return [AdapterRef(a.name, a.content_hash) for a in list(self._loaded.values())]

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 internal, 2 a mistake the caller can correct, 3 something 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -89,4 +90,7 @@ def build_app() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with an exit code."""
+    # Read when torch is loaded. By default a thread that waits for the others burns its core for
+    # milliseconds; on a machine that does anything else, each wait then costs a time slice.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     build_app()(args=None if arguments is None else list(arguments), prog_name="descant")

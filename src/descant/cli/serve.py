@@ -52,6 +52,7 @@ def serve(
     log = None if request_log is None else RequestLog(open_log(request_log))
     llm = load_llm(terminal, model, adapters)
     asked = llm.indicators() if indicators is None else load_indicators(indicators)
+    llm.load_adapters()
     app = create_app(llm, asked, request_log=log)
     address, chosen = listener.getsockname()[:2]
     terminal.note(f"Serving {len(asked)} indicators on http://{address}:{chosen}; Ctrl-C stops")

@@ -185,7 +185,7 @@ class AdapterSettings:
         tokens = self._settings.get("alora_invocation_tokens")
         if tokens is None:
             return None
-        if not tokens or not _is_list(tokens, int) or True in tokens or False in tokens:
+        if not tokens or not _is_list(tokens, int) or any(isinstance(t, bool) for t in tokens):
             raise self._invalid("alora_invocation_tokens", "must be a list of token ids")
         if not all(0 <= token < self._config.vocab_size for token in tokens):
             raise self._invalid("alora_invocation_tokens", "has a token id outside the vocabulary")
