@@ -54,3 +54,16 @@ def test_causal_kernels_agree_with_each_other_and_with_the_definition(length: in
     for part in parts:
         assert torch.allclose(part.out, expected, atol=1e-5)
         assert torch.allclose(part.lse, parts[0].lse, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 6, 9), (1, 1, 400, 400)])
+def test_every_kernel_gives_the_gradient_of_autograd(shape: tuple[int, int, int, int]) -> None:
+    groups, heads, rows, keys = shape
+    q = torch.randn(groups, heads, rows, 8, requires_grad=True)
+    k, v = torch.randn(groups, heads, keys, 8), torch.randn(groups, heads, keys, 8)
+    grad = torch.randn(groups, heads, rows, 8)
+    (whole(q, k, v) * grad).sum().backward()
+    for kernel in KERNELS:
+        part = kernel.dense(q.detach(), k, v)
+        got = kernel.dense_query_gradient(grad, q.detach(), k, v, part)
+        assert torch.allclose(got, q.grad, atol=1e-5)
