@@ -54,6 +54,43 @@ def test_a_model_that_wants_a_first_token_gets_it(tmp_path: Path) -> None:
     assert tokenizer.encode("he", add_special_tokens=False).tokens == ["he"]
 
 
+SENTENCEPIECE = {
+    "<unk>": (0.0, 2),
+    "<s>": (0.0, 3),
+    **{f"<0x{byte:02X}>": (0.0, 6) for byte in range(256)},
+    **dict.fromkeys("▁helow", (-100.0, 1)),
+    "he": (-1.0, 1),
+    "el": (-2.0, 1),
+    "lo": (-3.0, 1),
+    "▁he": (-4.0, 1),
+    "llo": (-5.0, 1),
+}
+
+
+def test_sentencepiece_joins_the_best_score_first(tmp_path: Path) -> None:
+    tokenizer = _tokenizer(
+        tmp_path,
+        model="llama",
+        pre=None,
+        merges=None,
+        tokens=list(SENTENCEPIECE),
+        scores=[score for score, _ in SENTENCEPIECE.values()],
+        token_type=[kind for _, kind in SENTENCEPIECE.values()],
+    )
+    # "he" before "el", "lo" before "llo"; nothing joins "▁he" and "llo".
+    assert tokenizer.encode("hello").tokens == ["<s>", "▁he", "llo"]
+    assert tokenizer.encode("hel ow", add_special_tokens=False).tokens == [
+        "▁he",
+        "l",
+        "▁",
+        "o",
+        "w",
+    ]
+    assert tokenizer.encode("ö", add_special_tokens=False).tokens == ["▁", "<0xC3>", "<0xB6>"]
+    for text in ("hello  wö\n", "🙂 x"):
+        assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("model", "t5"), ("pre", "tekken"), ("tokens", None), ("merges", None), ("token_type", None)],

@@ -67,13 +67,20 @@ class GgufFile:
             raise InvalidModel(
                 f"{path}: not a whole GGUF file: {error}.", remedy="Download or copy it again."
             ) from error
+        self._fields: dict[str, Any] = {}
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.architecture = self._architecture()
 
     def field(self, key: str, default: Any = None) -> Any:
         """Return a metadata value as plain Python, or the default if the file has no such key."""
-        field = self._reader.fields.get(key)
-        return default if field is None else field.contents()
+        if key not in self._reader.fields:
+            return default
+        if key not in self._fields:
+            try:
+                self._fields[key] = self._reader.fields[key].contents()
+            except UnicodeDecodeError as error:
+                raise InvalidModel(f"{self.path}: {key}: not text: {error}.", field=key) from error
+        return self._fields[key]
 
     def settings(self) -> dict[str, Any]:
         """Return what the model's ``config.json`` would say.

@@ -1,8 +1,9 @@
 """Builds a Hugging Face tokenizer from the metadata of a GGUF file.
 
 In: an open `GgufFile`. Out: the contents of ``tokenizer.json``, ``tokenizer_config.json`` and
-``generation_config.json``. Byte-level BPE vocabularies are supported, with the ways of cutting text
-into words that the supported models use.
+``generation_config.json``. Two kinds of vocabulary are supported: byte-level BPE (Llama 3, Qwen,
+SmolLM2), with the ways of cutting text into words of these models, and SentencePiece (Llama 2,
+Mistral), whose scores are turned into merges.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from descant.model.gguf_file import GgufFile
 from descant.schema.errors import InvalidModel
 
-_CONTROL, _USER_DEFINED = 3, 4
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 
 _LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -40,9 +41,9 @@ def tokenizer_files(gguf: GgufFile) -> dict[str, dict[str, Any]]:
 
 def _tokenizer(gguf: GgufFile) -> dict[str, Any]:
     kind = gguf.field("tokenizer.ggml.model")
-    if kind != "gpt2":
+    if kind not in ("gpt2", "llama"):
         raise InvalidModel(
-            f"{gguf.path}: tokenizer {kind!r} is not supported, only byte-level BPE ('gpt2').",
+            f"{gguf.path}: tokenizer {kind!r} is not supported, only 'gpt2' and 'llama'.",
             field="tokenizer.ggml.model",
             remedy="Load the model from its Hugging Face folder instead.",
         )
@@ -52,22 +53,77 @@ def _tokenizer(gguf: GgufFile) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": _added_tokens(tokens, _required(gguf, "token_type")),
-        "normalizer": {"type": "NFC"} if gguf.field("tokenizer.ggml.pre") == "qwen2" else None,
-        "pre_tokenizer": _pre_tokenizer(gguf),
         "post_processor": _post_processor(gguf, tokens),
+        **(_byte_level_parts(gguf) if kind == "gpt2" else _sentencepiece_parts(gguf)),
+    }
+
+
+def _byte_level_parts(gguf: GgufFile) -> dict[str, Any]:
+    pre = gguf.field("tokenizer.ggml.pre", "default")
+    merges = [merge.split(" ") for merge in _required(gguf, "merges")]
+    return {
+        "normalizer": {"type": "NFC"} if pre == "qwen2" else None,
+        "pre_tokenizer": _pre_tokenizer(gguf, pre),
         "decoder": _byte_level(),
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": gguf.field("tokenizer.ggml.pre") == "llama-bpe",
-            "vocab": {token: index for index, token in enumerate(tokens)},
-            "merges": [merge.split(" ") for merge in _required(gguf, "merges")],
-        },
+        "model": _bpe(gguf, merges, ignore_merges=pre == "llama-bpe"),
+    }
+
+
+def _sentencepiece_parts(gguf: GgufFile) -> dict[str, Any]:
+    tokens = _required(gguf, "tokens")
+    normalizers: list[dict[str, Any]] = [
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    ]
+    decoders: list[dict[str, Any]] = [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+    ]
+    if gguf.field("tokenizer.ggml.add_space_prefix", True):
+        normalizers.insert(0, {"type": "Prepend", "prepend": "▁"})
+        decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    unknown = tokens[gguf.field("tokenizer.ggml.unknown_token_id", 0)]
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
+        "pre_tokenizer": None,
+        "decoder": {"type": "Sequence", "decoders": decoders},
+        "model": _bpe(
+            gguf, _merges_from_scores(gguf), unk_token=unknown, fuse_unk=True, byte_fallback=True
+        ),
+    }
+
+
+def _merges_from_scores(gguf: GgufFile) -> list[list[str]]:
+    """Return every way to join two tokens into a third, best score of the third first."""
+    tokens, types = _required(gguf, "tokens"), _required(gguf, "token_type")
+    scores = _required(gguf, "scores")
+    normal = {
+        token: index
+        for index, (token, kind) in enumerate(zip(tokens, types, strict=True))
+        if kind in (_NORMAL, _USER_DEFINED)
+    }
+    ranked = []
+    for token, index in normal.items():
+        for cut in range(1, len(token)):
+            left, right = token[:cut], token[cut:]
+            if left in normal and right in normal:
+                ranked.append((-scores[index], normal[left], normal[right], [left, right]))
+    return [pair for *_, pair in sorted(ranked, key=lambda entry: entry[:3])]
+
+
+def _bpe(gguf: GgufFile, merges: list[list[str]], **settings: Any) -> dict[str, Any]:
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": {token: index for index, token in enumerate(_required(gguf, "tokens"))},
+        "merges": merges,
+        **settings,
     }
 
 
@@ -80,15 +136,14 @@ def _added_tokens(tokens: list[str], types: list[int]) -> list[dict[str, Any]]:
             "lstrip": False,
             "rstrip": False,
             "normalized": False,
-            "special": kind == _CONTROL,
+            "special": kind != _USER_DEFINED,
         }
         for index, (token, kind) in enumerate(zip(tokens, types, strict=True))
-        if kind in (_CONTROL, _USER_DEFINED)
+        if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
     ]
 
 
-def _pre_tokenizer(gguf: GgufFile) -> dict[str, Any]:
-    pre = gguf.field("tokenizer.ggml.pre", "default")
+def _pre_tokenizer(gguf: GgufFile, pre: str) -> dict[str, Any]:
     if pre == "smollm":
         return _sequence({"type": "Digits", "individual_digits": True}, _byte_level())
     if pre in ("default", "gpt-2"):
@@ -106,7 +161,10 @@ def _pre_tokenizer(gguf: GgufFile) -> dict[str, Any]:
 
 def _post_processor(gguf: GgufFile, tokens: list[str]) -> dict[str, Any] | None:
     bos_id = gguf.field("tokenizer.ggml.bos_token_id")
-    if bos_id is None or not gguf.field("tokenizer.ggml.add_bos_token", False):
+    # Files of Llama models often leave it out; llama.cpp then adds it all the same.
+    pre, model = gguf.field("tokenizer.ggml.pre"), gguf.field("tokenizer.ggml.model")
+    expected = pre == "llama-bpe" or model == "llama"
+    if bos_id is None or not gguf.field("tokenizer.ggml.add_bos_token", expected):
         return None
     bos, text = tokens[bos_id], {"Sequence": {"id": "A", "type_id": 0}}
     return {
