@@ -62,6 +62,8 @@ def test_null_settings_take_their_defaults() -> None:
         ("num_key_value_heads", 3),
         ("rms_norm_eps", -1.0),
         ("partial_rotary_factor", 0.5),
+        ("rope_scaling", "linear"),
+        ("rope_parameters", {"full_attention": {"rope_type": "default"}}),
     ],
 )
 def test_a_wrong_or_unsupported_setting_is_named(field: str, value: Any) -> None:

@@ -112,6 +112,12 @@ def test_settings_that_cannot_be_read_are_named(content: str | None, folder: Pat
         load_model(folder)
 
 
+def test_a_model_beyond_all_memory_is_refused(folder: Path) -> None:
+    _change_settings(folder, vocab_size=10**15)
+    with pytest.raises(InvalidModel, match="does not fit into the memory of 'cpu'"):
+        load_model(folder)
+
+
 def test_what_is_no_model_is_not_found() -> None:
     with pytest.raises(ModelNotFound, match="smollm2-135m-instruct"):
         load_model("no-such-model")

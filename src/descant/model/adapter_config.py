@@ -145,9 +145,19 @@ class AdapterSettings:
             )
 
     def _check_targets(self) -> None:
-        targets = self._settings.get("target_modules")
+        targets, excluded = (
+            self._settings.get("target_modules"),
+            self._settings.get("exclude_modules"),
+        )
         if not isinstance(targets, str) and not _is_list(targets, str):
             raise self._invalid("target_modules", "must be a list of names or a pattern")
+        if excluded is not None and not isinstance(excluded, str) and not _is_list(excluded, str):
+            raise self._invalid("exclude_modules", "must be a list of names or a pattern")
+        layers = self._settings.get("layers_to_transform")
+        if layers is not None and not isinstance(layers, int) and not _is_list(layers, int):
+            raise self._invalid("layers_to_transform", "must be a number or a list of numbers")
+        if self._settings.get("layers_pattern") not in (None, "", [], "layers", ["layers"]):
+            raise self._invalid("layers_pattern", "must be 'layers', as this model calls them")
         try:
             outside = [
                 key for key in ("lm_head", "model.embed_tokens") if self._is_target(key, None)
@@ -168,6 +178,7 @@ class AdapterSettings:
             return _matches(targets, key)
         chosen = self._settings.get("layers_to_transform")
         layers = [chosen] if isinstance(chosen, int) else chosen
+        # An embedding or a head has no layer and is never among chosen layers.
         return _matches(targets, key) and (not layers or layer in layers)
 
     def _pattern(self, field: str) -> Mapping[str, Any]:

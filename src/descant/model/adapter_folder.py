@@ -24,6 +24,7 @@ from descant.model.storage import locked, remove_leftovers, replaced, write_json
 from descant.schema.errors import AdapterNotFound, InvalidAdapter
 
 _CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
@@ -180,7 +181,11 @@ def _take(path: Path, tensors: dict[str, Tensor], name: str, shape: tuple[int, i
             field=name,
             remedy="Load it on the base model it was trained on.",
         )
-    if not tensor.is_floating_point() or not tensor.isfinite().all():
+    if tensor.dtype not in _DTYPES:
+        raise InvalidAdapter(
+            f"{path}: tensor {name} is of type {tensor.dtype}, which is not supported.", field=name
+        )
+    if not tensor.isfinite().all():
         raise InvalidAdapter(
             f"{path}: tensor {name} has values that are not finite numbers.", field=name
         )

@@ -139,7 +139,7 @@ def _sliding_window(settings: Mapping[str, Any]) -> int | None:
 
 def _rope(settings: Mapping[str, Any], max_positions: int) -> RopeConfig:
     # transformers 5 writes one table "rope_parameters"; before it, theta stood outside "rope_scaling".
-    table = dict(settings.get("rope_scaling") or {}) | dict(settings.get("rope_parameters") or {})
+    table = _table(settings, "rope_scaling") | _table(settings, "rope_parameters")
     theta = _number({**settings, **table}, "rope_theta", 10_000.0)
     kind = table.get("rope_type", table.get("type", "default"))
     if table.get("partial_rotary_factor", settings.get("partial_rotary_factor", 1.0)) != 1.0:
@@ -158,6 +158,14 @@ def _rope(settings: Mapping[str, Any], max_positions: int) -> RopeConfig:
             _integer(table, "original_max_position_embeddings", max_positions),
         )
     raise _invalid("rope_scaling", f"rope_type {kind!r} is not supported, only linear and llama3")
+
+
+def _table(settings: Mapping[str, Any], field: str) -> dict[str, Any]:
+    table = {} if settings.get(field) is None else settings[field]
+    # A table of tables is one per kind of layer, which none of the supported models has.
+    if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
+        raise _invalid(field, f"{table!r} is not a table of numbers")
+    return table
 
 
 def _integer(settings: Mapping[str, Any], field: str, default: int | None = None) -> int:

@@ -112,7 +112,7 @@ def fill(model: Transformer, tensors: Iterable[tuple[str, Tensor]], origin: str)
 
 def _load_folder(folder: Path, dtype: torch.dtype, device: str) -> LoadedModel:
     config = ModelConfig.from_hf(read_settings(folder))
-    model = Transformer(config, dtype, device)
+    model = _allocate(config, dtype, device)
     fill(model, read_tensors(folder), str(folder))
     return LoadedModel(model, config, base_hash(config, weight_files(folder)), folder)
 
@@ -121,13 +121,25 @@ def _load_gguf(path: Path, dtype: torch.dtype, device: str, cache_dir: Path) -> 
     gguf = GgufFile(path)
     settings = gguf.settings()
     config = ModelConfig.from_hf(settings)
-    model = Transformer(config, dtype, device)
+    model = _allocate(config, dtype, device)
     fill(model, gguf.tensors(), str(path))
     identity = base_hash(config, [path])
     folder = cache_dir / "tokenizers" / identity.removeprefix("sha256:")[:32]
     if not folder.is_dir():
         _write_documents(folder, {"config.json": settings, **tokenizer_files(gguf)})
     return LoadedModel(model, config, identity, folder)
+
+
+def _allocate(config: ModelConfig, dtype: torch.dtype, device: str) -> Transformer:
+    try:
+        return Transformer(config, dtype, device)
+    except (RuntimeError, MemoryError) as error:
+        raise InvalidModel(
+            f"A model of {config.num_layers} layers and width {config.hidden_size} does not fit into "
+            f"the memory of {device!r}: {str(error).splitlines()[0]}.",
+            field="model",
+            remedy="Use a smaller model or another device.",
+        ) from error
 
 
 def _write_documents(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
