@@ -1,0 +1,89 @@
+"""Plain LoRA on the same rows: active from token 0, so every conversation is read with gradient.
+
+What sharing one reading is compared with. Same matrices, objective, schedule and batches as one-pass
+training; the whole conversation goes through the model once for each adapter, forward and backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from descant.data import Example
+from descant.model import (
+    DenseCausal,
+    LoadedModel,
+    LoraAdapter,
+    LoraPair,
+    content_hash,
+    save_adapter,
+)
+from descant.training import Question, Recipe
+from descant.training.adapter_stack import AdapterStack, StackedLora
+from descant.training.objective import label_weights
+from descant.training.schedule import learning_rate_factor, shuffled_batches
+
+
+def train_plain_lora(
+    base: LoadedModel,
+    question: Question,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    folder: Path,
+    on_step: Callable[[int, int, float], None],
+) -> None:
+    """Train one plain LoRA on the examples that have a label, and write its folder."""
+    rows = [example for example in examples if question.name in example.targets]
+    stack = AdapterStack(base.config, recipe, [recipe.seed], base.model.device)
+    optimizer = torch.optim.AdamW(
+        stack.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    weights = torch.tensor(
+        label_weights([row.targets for row in rows], question, recipe.class_weight_power)
+    )
+    lengths = [len(row.prefix_ids) for row in rows]
+    batches = shuffled_batches(lengths, recipe.batch_conversations, recipe.epochs, recipe.seed)
+    for step, indices in enumerate(batches):
+        loss = _loss(base, stack, question, [rows[index] for index in indices], weights)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        stack.clip_gradients(recipe.max_gradient_norm)
+        factor = learning_rate_factor(step, len(batches), recipe.warmup_share)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * factor
+        optimizer.step()
+        on_step(step + 1, len(batches), loss.item())
+    _save(base, stack, question, folder)
+
+
+def _loss(
+    base: LoadedModel,
+    stack: AdapterStack,
+    question: Question,
+    rows: Sequence[Example],
+    weights: torch.Tensor,
+) -> torch.Tensor:
+    sequences = [[*row.prefix_ids, *question.tail_ids] for row in rows]
+    lengths = [len(sequence) for sequence in sequences]
+    token_ids = torch.tensor([token for sequence in sequences for token in sequence])
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    hidden = base.model(token_ids, positions, DenseCausal(lengths), StackedLora(stack))
+    last = torch.tensor(lengths).cumsum(0) - 1
+    vocabulary = torch.tensor([label[0] for label in question.labels])
+    targets = torch.tensor([row.targets[question.name] for row in rows])
+    losses = F.cross_entropy(base.model.logits(hidden[last], vocabulary), targets, reduction="none")
+    return (losses * weights[targets]).mean()
+
+
+def _save(base: LoadedModel, stack: AdapterStack, question: Question, folder: Path) -> None:
+    dtype = base.model.dtype
+    pairs = {
+        place: LoraPair(pair.a.to(dtype), pair.b.to(dtype), pair.scaling)
+        for place, pair in stack.pairs(0).items()
+    }
+    identity = content_hash(pairs, None)
+    adapter = LoraAdapter(question.name, identity, base.base_hash, "start", None, 0, pairs)
+    save_adapter(folder / question.name, adapter)
