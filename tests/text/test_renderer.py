@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from descant.schema import Indicator, Message, Transcript, Turn
@@ -87,16 +87,23 @@ def test_tail_is_the_invocation() -> None:
     assert RENDERER.render_label("yes") == TOKENIZER.encode("yes")
 
 
-def test_labels_that_begin_alike_are_told_apart_by_the_end_of_the_answer() -> None:
-    assert RENDERER.render_labels(["no", "yes"]) == [
-        TOKENIZER.encode("no"),
-        TOKENIZER.encode("yes"),
-    ]
+def test_labels_are_cut_behind_what_tells_them_apart() -> None:
+    encode = TOKENIZER.encode
+    assert RENDERER.render_labels(["no", "yes"]) == [encode("no")[:1], encode("yes")[:1]]
     end = TOKENIZER.token_id("<|im_end|>")
-    assert RENDERER.render_labels(["no", "no way"]) == [
-        [*TOKENIZER.encode("no"), end],
-        [*TOKENIZER.encode("no way"), end],
-    ]
+    no, no_way = RENDERER.render_labels(["no", "no way"])
+    assert no == [*encode("no"), end]
+    assert no_way == encode("no way")[: len(no)]
+
+
+@given(st.lists(st.text("abc n", min_size=1), min_size=2, max_size=6, unique_by=str.strip))
+def test_no_label_begins_another_and_none_could_be_shorter(labels: list[str]) -> None:
+    assume(all(label.strip() for label in labels))
+    rendered = [tuple(ids) for ids in RENDERER.render_labels([text.strip() for text in labels])]
+    for ids in rendered:
+        rest = [other for other in rendered if other is not ids]
+        assert not any(other[: len(ids)] == ids for other in rest)
+        assert len(ids) == 1 or any(other[: len(ids) - 1] == ids[:-1] for other in rest)
 
 
 @given(st.lists(HOSTILE, max_size=4), HOSTILE)

@@ -68,14 +68,18 @@ class Renderer:
         return self._tokenizer.encode(label, follows=True)
 
     def render_labels(self, labels: Sequence[str]) -> list[list[int]]:
-        """Return the ids of every label of a set, so that they can be told apart.
+        """Return, for every label of a set, the ids that tell it from the others.
 
-        Where one label's ids begin another's, all labels end with the token that ends an answer.
+        What follows once a label is decided carries no answer, so each is cut behind the first token
+        it shares with no other: most sets become one token a label. A label that begins another is
+        followed by the token that ends an answer.
         """
-        rendered = [self.render_label(label) for label in labels]
-        begins = any(a is not b and b[: len(a)] == a for a in rendered for b in rendered)
-        ending = sorted(self._tokenizer.eos_ids)[:1] if begins else []
-        return [[*ids, *ending] for ids in rendered]
+        ending = sorted(self._tokenizer.eos_ids)[:1]
+        whole = [[*self.render_label(label), *ending] for label in labels]
+        return [
+            ids[: 1 + max(_num_shared(ids, other) for other in whole if other is not ids)]
+            for ids in whole
+        ]
 
     def render_chat(
         self, messages: Sequence[Message], add_generation_prompt: bool = True
@@ -135,6 +139,11 @@ class Renderer:
             else:
                 pieces += self._tokenizer.split_template(part)
         return self._tokenizer.encode_parts(pieces)
+
+
+def _num_shared(ids: Sequence[int], other: Sequence[int]) -> int:
+    pairs = zip(ids, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(other)))
 
 
 def _line(turn: Turn) -> str:
