@@ -71,7 +71,7 @@ def build_trie(labels: Sequence[LabelIds]) -> LabelTrie:
 
 
 def label_log_probabilities(
-    trie: LabelTrie, log_probabilities: Sequence[Float[Tensor, "D V"]]
+    trie: LabelTrie, log_probabilities: Sequence[Float[Tensor, "_ V"]]
 ) -> Float[Tensor, " labels"]:
     """Return the log-probability of each label, normalised over the label set.
 

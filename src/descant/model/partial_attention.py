@@ -110,7 +110,8 @@ class MatmulKernel:
             scores += mask[:, None, None, :]
         delta = (grad.float() * whole.out.float()).sum(-1, keepdim=True)
         pulled = (grad @ v.transpose(-1, -2)).float() - delta
-        return ((scores.exp_() * pulled).to(q.dtype) @ k) * scale
+        gradient: Tensor = ((scores.exp_() * pulled).to(q.dtype) @ k) * scale
+        return gradient
 
     def causal(
         self,

@@ -80,20 +80,36 @@ def _own_gradients(
     q: Tensor, k: Tensor, v: Tensor, grad: Tensor, lse: Tensor, delta: Tensor, group: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     scale = q.shape[-1] ** -0.5
-    shape = (*q.shape[:3], k.shape[3], group, q.shape[4])
+    num_adapters, num_conversations, num_tokens, num_kv_heads, head_dim = k.shape
+    split = (num_adapters, num_conversations, num_tokens, num_kv_heads, group, -1)
+    num_tails = num_adapters * num_conversations * num_kv_heads
     # Tails are a handful of tokens: float32 and whole score matrices cost nothing here.
-    rows, grads = (x.view(shape).float().permute(0, 1, 3, 4, 2, 5) for x in (q, grad))
-    keys, values = (x.float().permute(0, 1, 3, 2, 4).unsqueeze(3) for x in (k, v))
-    lse, delta = (x.view(shape[:-1]).permute(0, 1, 3, 4, 2).unsqueeze(-1) for x in (lse, delta))
-    num_tokens = q.shape[2]
+    rows, grads, lse, delta = (
+        x.reshape(split)
+        .permute(0, 1, 3, 4, 2, 5)
+        .reshape(num_tails, group * num_tokens, -1)
+        .float()
+        for x in (q, grad, lse, delta)
+    )
+    keys, values = (
+        x.permute(0, 1, 3, 2, 4).reshape(num_tails, num_tokens, head_dim).float() for x in (k, v)
+    )
     future = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=q.device).triu(1)
     scores = rows @ keys.transpose(-1, -2) * scale - lse
-    weights = scores.exp().masked_fill(future, 0.0)
-    pulled = weights * (grads @ values.transpose(-1, -2) - delta)
-    grad_q = (pulled @ keys * scale).permute(0, 1, 4, 2, 3, 5).reshape(q.shape)
-    grad_k = (pulled.transpose(-1, -2) @ rows * scale).sum(3).permute(0, 1, 3, 2, 4)
-    grad_v = (weights.transpose(-1, -2) @ grads).sum(3).permute(0, 1, 3, 2, 4)
-    return grad_q.to(q.dtype), grad_k.to(k.dtype), grad_v.to(v.dtype)
+    weights = scores.exp().masked_fill(future.repeat(group, 1), 0.0)
+    pulled = weights * (grads @ values.transpose(-1, -2) - delta) * scale
+    grad_q = (pulled @ keys).view(
+        num_adapters, num_conversations, num_kv_heads, group, num_tokens, head_dim
+    )
+    grad_k, grad_v = (
+        x.view(num_adapters, num_conversations, num_kv_heads, num_tokens, head_dim)
+        for x in (pulled.transpose(-1, -2) @ rows, weights.transpose(-1, -2) @ grads)
+    )
+    return (
+        grad_q.permute(0, 1, 4, 2, 3, 5).reshape(q.shape).to(q.dtype),
+        grad_k.permute(0, 1, 3, 2, 4).to(k.dtype),
+        grad_v.permute(0, 1, 3, 2, 4).to(v.dtype),
+    )
 
 
 def _fold_by_conversation(x: Tensor, group: int) -> Tensor:
