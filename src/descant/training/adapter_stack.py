@@ -82,7 +82,7 @@ class AdapterStack(nn.Module):
     def clip_gradients(self, max_norm: float) -> Float[Tensor, " A"]:
         """Scale each adapter's gradient down to `max_norm`; return the norms before."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        norms = torch.linalg.vector_norm(
+        norms: Tensor = torch.linalg.vector_norm(
             torch.stack([torch.linalg.vector_norm(g, dim=(1, 2)) for g in gradients]), dim=0
         )
         factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
