@@ -104,14 +104,20 @@ class MatmulKernel:
         mask: Float[Tensor, "N C"] | None = None,
     ) -> Float[Tensor, "N G M D"]:
         """See `AttentionKernel.dense_query_gradient`."""
-        scale = q.shape[-1] ** -0.5
-        scores = ((q * scale) @ k.transpose(-1, -2)).float() - whole.lse.unsqueeze(-1)
-        if mask is not None:
-            scores += mask[:, None, None, :]
+        # Group by group: the score matrices stay in the processor's cache.
         delta = (grad.float() * whole.out.float()).sum(-1, keepdim=True)
-        pulled = (grad @ v.transpose(-1, -2)).float() - delta
-        gradient: Tensor = ((scores.exp_() * pulled).to(q.dtype) @ k) * scale
-        return gradient
+        scale = q.shape[-1] ** -0.5
+        rows, gradients = q * scale, []
+        for group in range(len(q)):
+            weights = (rows[group] @ k[group].transpose(-1, -2)).float()
+            weights -= whole.lse[group].unsqueeze(-1)
+            if mask is not None:
+                weights += mask[group]
+            pulled = (grad[group] @ v[group].transpose(-1, -2)).float()
+            pulled -= delta[group]
+            weights = weights.exp_().mul_(pulled).to(q.dtype)
+            gradients.append(weights @ k[group] * scale)
+        return torch.stack(gradients)
 
     def causal(
         self,
