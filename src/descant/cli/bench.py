@@ -45,8 +45,8 @@ def fanout(
 
 def train(
     adapters: AdaptersOption = 12,
-    conversations: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 8,
-    tokens: Annotated[int, typer.Option(min=16, help="Length of each conversation.")] = 1000,
+    conversations: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 16,
+    tokens: Annotated[int, typer.Option(min=16, help="Length of each conversation.")] = 2000,
     rank: RankOption = 16,
     runs: RunsOption = 3,
     model: ModelOption = DEFAULT_MODEL,
@@ -58,7 +58,7 @@ def train(
     from descant.training import Recipe
 
     terminal = Terminal()
-    recipe = Recipe(rank=rank, epochs=1, batch_conversations=min(conversations, 8))
+    recipe = Recipe(rank=rank, epochs=1, batch_conversations=min(conversations, 16))
     figures = measure_training(
         model, adapters, conversations, tokens, runs, recipe, time.perf_counter, terminal.note
     )

@@ -8,6 +8,7 @@ sequences or adapters.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -16,9 +17,8 @@ from torch import Tensor
 
 _QUERY_BLOCK = 256
 
-# The fused backward cuts its work into small products; below this many scores a head, whole ones
-# are quicker (measured: twice at 50,000, level at 150,000, a third at 700,000).
-_FUSED_GRADIENT_SCORES = 1 << 17
+# Backward, this many scores at a time: they are gone over several times, and fit a core's cache.
+_CACHED_SCORES = 1 << 19
 
 
 class Partial(NamedTuple):
@@ -104,20 +104,21 @@ class MatmulKernel:
         mask: Float[Tensor, "N C"] | None = None,
     ) -> Float[Tensor, "N G M D"]:
         """See `AttentionKernel.dense_query_gradient`."""
-        # Group by group: the score matrices stay in the processor's cache.
         delta = (grad.float() * whole.out.float()).sum(-1, keepdim=True)
         scale = q.shape[-1] ** -0.5
-        rows, gradients = q * scale, []
-        for group in range(len(q)):
-            weights = (rows[group] @ k[group].transpose(-1, -2)).float()
-            weights -= whole.lse[group].unsqueeze(-1)
+        rows, gradient = q * scale, torch.empty_like(q)
+        size = max(1, _CACHED_SCORES // (k.shape[1] * k.shape[2]))
+        for group, start in product(range(len(q)), range(0, q.shape[2], size)):
+            part = (group, slice(None), slice(start, start + size))
+            weights = (rows[part] @ k[group].transpose(-1, -2)).float()
+            weights -= whole.lse[part].unsqueeze(-1)
             if mask is not None:
                 weights += mask[group]
-            pulled = (grad[group] @ v[group].transpose(-1, -2)).float()
-            pulled -= delta[group]
+            pulled = (grad[part] @ v[group].transpose(-1, -2)).float()
+            pulled -= delta[part]
             weights = weights.exp_().mul_(pulled).to(q.dtype)
-            gradients.append(weights @ k[group] * scale)
-        return torch.stack(gradients)
+            gradient[part] = weights @ k[group] * scale
+        return gradient
 
     def causal(
         self,
@@ -157,25 +158,6 @@ class CpuFlashKernel(MatmulKernel):
                 q, k, v, 0.0, False, attn_mask=added
             )
         )
-
-    def dense_query_gradient(
-        self,
-        grad: Float[Tensor, "N G M D"],
-        q: Float[Tensor, "N G M D"],
-        k: Float[Tensor, "N G C D"],
-        v: Float[Tensor, "N G C D"],
-        whole: Partial,
-        mask: Float[Tensor, "N C"] | None = None,
-    ) -> Float[Tensor, "N G M D"]:
-        """See `AttentionKernel.dense_query_gradient`."""
-        if q.shape[2] * k.shape[2] < _FUSED_GRADIENT_SCORES:
-            return super().dense_query_gradient(grad, q, k, v, whole, mask)
-        added = None if mask is None else mask[:, None, None, :].to(q.dtype)
-        gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad, q, k, v, whole.out, whole.lse, 0.0, False, attn_mask=added
-        )
-        query_gradient: Tensor = gradients[0]
-        return query_gradient
 
     def causal(
         self,
