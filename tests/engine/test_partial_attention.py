@@ -18,7 +18,7 @@ def whole(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @settings(max_examples=20, deadline=None)
-@given(cut=st.integers(1, 19), seed=st.integers(0, 999), scale=st.sampled_from([0.1, 1.0, 30.0]))
+@given(cut=st.integers(1, 19), seed=st.integers(0, 999), scale=st.sampled_from([0.1, 1.0, 5.0]))
 def test_two_parts_merge_into_the_whole(
     kernel: AttentionKernel, cut: int, seed: int, scale: float
 ) -> None:

@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     calls: Annotated[
         int, typer.Option(min=8, help="How many calls to generate and train on.")
-    ] = 216,
+    ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other calls.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder for data, adapters and report.")] = Path(
         "runs/demo"
@@ -70,7 +70,14 @@ def demo_recipe(seed: int) -> Recipe:
     """Return settings that finish within a minute and a half on two cores."""
     from descant.training import Recipe
 
-    return Recipe(epochs=2, learning_rate=2e-3, seed=seed)
+    return Recipe(
+        rank=8,
+        alpha=16.0,
+        target_modules=("q_proj", "k_proj", "v_proj", "o_proj"),
+        epochs=3,
+        learning_rate=3e-3,
+        seed=seed,
+    )
 
 
 def write_data(

@@ -8,7 +8,6 @@ sequences or adapters.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -104,20 +103,26 @@ class MatmulKernel:
         mask: Float[Tensor, "N C"] | None = None,
     ) -> Float[Tensor, "N G M D"]:
         """See `AttentionKernel.dense_query_gradient`."""
-        delta = (grad.float() * whole.out.float()).sum(-1, keepdim=True)
+        # The subtractions ride along in the products as further columns, where sums are float32:
+        # scores need no float32 copies, and are rounded once, after lse is taken off.
         scale = q.shape[-1] ** -0.5
-        rows, gradient = q * scale, torch.empty_like(q)
+        delta = (grad.float() * whole.out.float()).sum(-1)
+        masks = q.new_zeros(len(k), k.shape[2]) if mask is None else mask.to(q.dtype)
+        rows = torch.cat(
+            [q * scale, _as_columns(-whole.lse, q.dtype), torch.ones_like(q[..., :1])], -1
+        )
+        pulls = torch.cat([grad, _as_columns(-delta, q.dtype)], -1)
+        gradient = torch.empty_like(q)
         size = max(1, _CACHED_SCORES // (k.shape[1] * k.shape[2]))
-        for group, start in product(range(len(q)), range(0, q.shape[2], size)):
-            part = (group, slice(None), slice(start, start + size))
-            weights = (rows[part] @ k[group].transpose(-1, -2)).float()
-            weights -= whole.lse[part].unsqueeze(-1)
-            if mask is not None:
-                weights += mask[group]
-            pulled = (grad[part] @ v[group].transpose(-1, -2)).float()
-            pulled -= delta[part]
-            weights = weights.exp_().mul_(pulled).to(q.dtype)
-            gradient[part] = weights @ k[group] * scale
+        for group in range(len(q)):
+            ones = torch.ones_like(k[group, ..., :2])
+            added = masks[group].expand(k.shape[1], -1).unsqueeze(-1)
+            keys = torch.cat([k[group], ones, added], -1).transpose(-1, -2)
+            values = torch.cat([v[group], ones], -1).transpose(-1, -2)
+            for start in range(0, q.shape[2], size):
+                part = (group, slice(None), slice(start, start + size))
+                weights = (rows[part] @ keys).exp_().mul_(pulls[part] @ values)
+                gradient[part] = weights @ k[group] * scale
         return gradient
 
     def causal(
@@ -186,6 +191,12 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
     if dtype == torch.float32 or torch.cpu._is_amx_tile_supported():
         return CpuFlashKernel()
     return MatmulKernel()
+
+
+def _as_columns(x: Float[Tensor, "N G M"], dtype: torch.dtype) -> Float[Tensor, "N G M 2"]:
+    """Return x as two columns of a coarser type whose sum is x to twice its precision."""
+    coarse = x.to(dtype)
+    return torch.stack([coarse, (x - coarse.float()).to(dtype)], -1)
 
 
 def merge(
