@@ -32,10 +32,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_indicators(place / "indicators")
     write_calls(place / "train.jsonl", 12)
     (place / "recipe.toml").write_text("rank = 2\nepochs = 1\n")
-    assert 0 == run(
-        *("train", str(place / "train.jsonl"), "--indicators", str(place / "indicators")),
-        *("--recipe", str(place / "recipe.toml"), "--model", str(place / "model")),
-        *("--output", str(place / "adapters")),
+    assert (
+        run(
+            *("train", str(place / "train.jsonl"), "--indicators", str(place / "indicators")),
+            *("--recipe", str(place / "recipe.toml"), "--model", str(place / "model")),
+            *("--output", str(place / "adapters")),
+        )
+        == 0
     )
     return place
 
