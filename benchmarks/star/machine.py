@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,3 +31,13 @@ def _processor() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def _stamp(source: Path, target: Path) -> None:
+    result = describe() | json.loads(source.read_text())
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    print(target, json.dumps(result))
+
+
+if __name__ == "__main__":
+    _stamp(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -48,7 +48,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 def main() -> None:
     """Train what is not trained yet, judge, and write the table."""
     options = _options()
-    indicators = star_indicators([*HARD_INDICATORS, *EASY])
+    indicators = star_indicators(options.only or [*HARD_INDICATORS, *EASY])
     rows = _subset(read_star(options.star, "train"), options.dialogues)
     dev = read_star(options.star, "dev")
     recipe = Recipe(epochs=options.epochs, learning_rate=options.learning_rate)
@@ -76,6 +76,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--plain-learning-rate", type=float, default=5e-4)
+    parser.add_argument("--only", nargs="*", help="these indicators instead of the 14")
+    parser.add_argument("--name", default="star", help="name of the result files")
     parser.add_argument("--plain", nargs="*", default=PLAIN, help="indicators for plain LoRA")
     return parser.parse_args()
 
@@ -171,9 +173,9 @@ def _write(
         **report,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "star.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{options.name}.json").write_text(json.dumps(result, indent=1) + "\n")
     text = _table(result)
-    (RESULTS / "star.md").write_text(text)
+    (RESULTS / f"{options.name}.md").write_text(text)
     print(text)
 
 
