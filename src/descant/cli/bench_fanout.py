@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from descant.engine import Engine, EngineConfig, ScoreRequest, Tail
+from descant.engine import Engine, EngineConfig, ScoreRequest, Tail, bytes_per_slot
 from descant.model import SITE_MODULES, LoadedModel, LoraAdapter, LoraPair, load_model
 from descant.text import Renderer, Tokenizer
 
@@ -115,10 +115,10 @@ class _Bench:
     ):
         slots = 2 * (tokens + 32 * (adapters + 1))
         shape = base.config
-        slot_bytes = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
-        config = EngineConfig(
-            kv_cache_bytes=slots * slot_bytes * base.model.dtype.itemsize, max_adapters=adapters
+        slot_bytes = bytes_per_slot(
+            shape.num_layers, shape.num_kv_heads, shape.head_dim, base.model.dtype
         )
+        config = EngineConfig(kv_cache_bytes=slots * slot_bytes, max_adapters=adapters)
         self.engine = Engine(base.model, base.base_hash, config)
         self.prefix = _words(shape.vocab_size, tokens)
         labels = tuple(tuple(renderer.render_label(label)) for label in ("no", "yes"))

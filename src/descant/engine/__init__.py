@@ -2,6 +2,7 @@
 
 from descant.engine.adapter_pool import AdapterPool
 from descant.engine.engine import Engine, EngineConfig, GenerateRequest, GenerateResult
+from descant.engine.kv_cache import bytes_per_slot
 from descant.engine.scoring import ScoreRequest, ScoreResult, Tail
 from descant.engine.sequence import FinishReason, SamplingParams
 
@@ -16,4 +17,5 @@ __all__ = [
     "ScoreRequest",
     "ScoreResult",
     "Tail",
+    "bytes_per_slot",
 ]

@@ -114,12 +114,14 @@ class BatchBuilder:
         return self._own_slots(item.sequence, first, first + item.num_tokens)
 
     def _own_slots(self, sequence: Sequence, first: int, stop: int) -> list[int]:
-        size, blocks = self.block_tokens, sequence.blocks
-        return [blocks[i // size] * size + i % size for i in range(first, stop)]
+        return self._slots(sequence.blocks, range(first, stop))
 
     def _shared_slots(self, sequence: Sequence) -> list[int]:
-        size, blocks = self.block_tokens, sequence.shared_blocks
-        return [blocks[i // size] * size + i % size for i in range(sequence.num_shared)]
+        return self._slots(sequence.shared_blocks, range(sequence.num_shared))
+
+    def _slots(self, blocks: Seq[int], places: range) -> list[int]:
+        size = self.block_tokens
+        return [blocks[place // size] * size + place % size for place in places]
 
     def _past_parts(self, placed: Seq[tuple[Scheduled, int]]) -> list[PastPart]:
         return self._shared_parts(placed) + self._own_parts(placed)
