@@ -82,9 +82,8 @@ def _rows() -> list[dict[str, Any]]:
     from descant.model import default_cache_dir
     from descant.model.embedded import SMOLLM2
 
-    folder = default_cache_dir() / "models"
-    own = folder / f"{SMOLLM2.name}-{SMOLLM2.sha256[:12]}"
-    others = [path for path in sorted(folder.glob("*")) if _is_model(path) and path != own]
+    own = SMOLLM2.folder(default_cache_dir())
+    others = [path for path in sorted(own.parent.glob("*")) if _is_model(path) and path != own]
     return [_row(SMOLLM2.name, own), *(_row(path.name, path) for path in others)]
 
 
