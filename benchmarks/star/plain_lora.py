@@ -22,9 +22,9 @@ from descant.model import (
     save_adapter,
 )
 from descant.training import Question, Recipe
-from descant.training.adapter_stack import AdapterStack, StackedLora
+from descant.training.adapter_stack import ActiveAdapters, AdapterStack
 from descant.training.objective import label_weights
-from descant.training.schedule import learning_rate_factor, shuffled_batches
+from descant.training.schedule import learning_rate_factor, plan_batches
 
 
 def train_plain_lora(
@@ -44,13 +44,12 @@ def train_plain_lora(
     weights = torch.tensor(
         label_weights([row.targets for row in rows], question, recipe.class_weight_power)
     )
-    lengths = [len(row.prefix_ids) for row in rows]
-    batches = shuffled_batches(lengths, recipe.batch_conversations, recipe.epochs, recipe.seed)
-    for step, indices in enumerate(batches):
-        loss = _loss(base, stack, question, [rows[index] for index in indices], weights)
-        optimizer.zero_grad(set_to_none=True)
+    batches = plan_batches([{0} for _ in rows], recipe)
+    for step, batch in enumerate(batches):
+        active = stack.activate([0], base.model.dtype)
+        loss = _loss(base, active, question, [rows[i] for i in batch.conversations], weights)
         loss.backward()
-        stack.clip_gradients(recipe.max_gradient_norm)
+        stack.take_gradients([0], active, recipe.max_gradient_norm)
         factor = learning_rate_factor(step, len(batches), recipe.warmup_share)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * factor
@@ -61,7 +60,7 @@ def train_plain_lora(
 
 def _loss(
     base: LoadedModel,
-    stack: AdapterStack,
+    active: ActiveAdapters,
     question: Question,
     rows: Sequence[Example],
     weights: torch.Tensor,
@@ -70,7 +69,7 @@ def _loss(
     lengths = [len(sequence) for sequence in sequences]
     token_ids = torch.tensor([token for sequence in sequences for token in sequence])
     positions = torch.cat([torch.arange(length) for length in lengths])
-    hidden = base.model(token_ids, positions, DenseCausal(lengths), StackedLora(stack))
+    hidden = base.model(token_ids, positions, DenseCausal(lengths), active)
     last = torch.tensor(lengths).cumsum(0) - 1
     vocabulary = torch.tensor([label[0] for label in question.labels])
     targets = torch.tensor([row.targets[question.name] for row in rows])

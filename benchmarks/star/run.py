@@ -14,11 +14,13 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from machine import describe
 from plain_lora import train_plain_lora
 
+from descant.cli.process import prepare_process
 from descant.data import HARD_INDICATORS, build_examples, read_star, split_of, star_indicators
 from descant.data.splits import Fractions
 from descant.evaluation import BagOfWords, Task, build_report, run_task
@@ -49,7 +51,7 @@ def main() -> None:
     """Train what is not trained yet, judge, and write the table."""
     options = _options()
     indicators = star_indicators(options.only or [*HARD_INDICATORS, *EASY])
-    rows = _subset(read_star(options.star, "train"), options.dialogues)
+    rows = subset(read_star(options.star, "train"), options.dialogues)
     dev = read_star(options.star, "dev")
     recipe = Recipe(epochs=options.epochs, learning_rate=options.learning_rate)
     times = _times(options.work)
@@ -82,7 +84,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _subset(rows: list[LabelledTranscript], count: int) -> list[LabelledTranscript]:
+def subset(rows: list[LabelledTranscript], count: int) -> list[LabelledTranscript]:
     """Return a part that depends on ids alone, not on the order of the file."""
     fractions = Fractions(count / len(rows), 0.0, 1 - count / len(rows))
     chosen = [row for row in rows if split_of(row.transcript.id, fractions) == "train"]
@@ -110,7 +112,7 @@ def _one_pass(
         clocks=Clocks(time.perf_counter, lambda: datetime.now(tz=UTC)),
         resume=(folder / ".checkpoint").is_dir(),
         on_progress=lambda p: _say(
-            f"one pass {p.step}/{p.num_steps} loss {sum(p.losses) / len(p.losses):.3f} "
+            f"one pass {p.step}/{p.num_steps} loss {fmean(p.losses.values()):.3f} "
             f"{p.remaining_s / 60:.1f} min left"
         ),
     )
@@ -227,4 +229,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    prepare_process()
     main()

@@ -17,7 +17,7 @@ from descant.server import create_app
 from tests.cli.test_app import run
 from tests.cli.tiny_folder import write_calls, write_indicators, write_model
 
-RECIPE = "rank = 4\nalpha = 8.0\nepochs = 2\nbatch_conversations = 4\nlearning_rate = 0.01\n"
+RECIPE = "rank = 4\nalpha = 8.0\nepochs = 2\nmin_steps = 1\nbatch_conversations = 4\nlearning_rate = 0.01\n"
 
 
 class Workplace(NamedTuple):

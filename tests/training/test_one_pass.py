@@ -12,12 +12,13 @@ import torch
 
 from descant.data import Example
 from descant.engine import Engine, ScoreRequest, Tail
-from descant.model import LoraAdapter
+from descant.model import LoraAdapter, Site
 from descant.schema.errors import CacheCorrupt, InvalidConfig, InvalidData, TrainingDiverged
 from descant.training.checkpoint import Checkpoint
 from descant.training.objective import Question, build_tails, label_weights
 from descant.training.one_pass import OnePassTrainer, Progress
 from descant.training.recipe import Recipe
+from descant.training.schedule import Batch
 from tests.tiny import INVOCATION, tiny_model
 
 MODEL = tiny_model()
@@ -27,7 +28,13 @@ QUESTIONS = [
     Question("long_label", INVOCATION, ((14, 15), (14, 16), (17,))),
 ]
 RECIPE = Recipe(
-    rank=4, epochs=2, batch_conversations=4, learning_rate=1e-2, checkpoint_steps=2, seed=3
+    rank=4,
+    epochs=2,
+    min_steps=1,
+    batch_conversations=4,
+    learning_rate=1e-2,
+    checkpoint_steps=2,
+    seed=3,
 )
 
 
@@ -60,8 +67,16 @@ def test_each_adapter_learns_what_it_would_have_learned_alone(tmp_path: Path) ->
     rows = examples(12)
     together = run(QUESTIONS, rows, tmp_path)
     for index, question in enumerate(QUESTIONS):
-        alone = run([question], rows, tmp_path)
-        assert torch.allclose(matrices(together, index), matrices(alone, 0), atol=1e-5)
+        # The same batches: which conversations stand together depends on what they are asked.
+        alone = OnePassTrainer(MODEL, [question], rows, RECIPE)
+        alone.batches = [
+            Batch(batch.conversations, (0,))
+            for batch in together.batches
+            if index in batch.questions
+        ]
+        alone.train(Checkpoint(tmp_path, "same"), itertools.count().__next__)
+        # Adam divides by the gradient's size: where that is almost nothing, roundings are moves.
+        assert torch.allclose(matrices(together, index), matrices(alone, 0), atol=3e-4)
         assert matrices(alone, 0).abs().max() > 0.01
 
 
@@ -145,8 +160,8 @@ def test_conversations_without_a_label_change_nothing_for_that_adapter() -> None
     rows.append(Example("call-9", (50, 51), {"has_forty": 1, "ends_high": 1}))
     trainer = OnePassTrainer(MODEL, QUESTIONS[:2], rows, replace(RECIPE, weight_decay=0.0))
     before = matrices(trainer, 0), matrices(trainer, 1)
-    losses = trainer.train_step([0, 1, 2, 3])
-    assert losses[1] == 0.0
+    losses = trainer.train_step(Batch((0, 1, 2, 3), (0,)))
+    assert losses.keys() == {"has_forty"}
     assert torch.equal(matrices(trainer, 1), before[1])
     assert not torch.equal(matrices(trainer, 0), before[0])
 
@@ -174,7 +189,8 @@ def test_the_engine_scores_as_the_trainer_saw_it(tmp_path: Path) -> None:
     weights = {question.name: [1.0, 1.0] for question in QUESTIONS}
     batch = build_tails(QUESTIONS[:2], [row.targets for row in rows], weights)
     with torch.no_grad():
-        hidden = trainer.forward(batch, readings)[:, :, len(INVOCATION) - 1]
+        active = trainer.stack.activate([0, 1], MODEL.dtype)
+        hidden = trainer.forward(batch, readings, active)[:, :, len(INVOCATION) - 1]
     right = 0
     for index, question in enumerate(QUESTIONS[:2]):
         vocabulary = torch.tensor([label[0] for label in question.labels])
@@ -186,14 +202,14 @@ def test_the_engine_scores_as_the_trainer_saw_it(tmp_path: Path) -> None:
     assert right / 128 > 0.9
 
 
-@pytest.mark.parametrize("site", ["0-q_proj", "1-down_proj"])
-def test_a_loss_that_is_not_a_number_stops_before_the_step(site: str) -> None:
+@pytest.mark.parametrize("site", [(0, "qkv"), (1, "down")])
+def test_a_loss_that_is_not_a_number_stops_before_the_step(site: tuple[int, Site]) -> None:
     trainer = OnePassTrainer(MODEL, QUESTIONS, examples(4), RECIPE)
     with torch.no_grad():
-        trainer.stack.expands[site][1].fill_(torch.nan)
+        trainer.stack.places[site].matrices(trainer.stack.rows[1][None])[1].fill_(torch.nan)
     before = matrices(trainer, 0)
     with pytest.raises(TrainingDiverged, match=r"'ends_high'.*call-000"):
-        trainer.train_step([0, 1])
+        trainer.train_step(Batch((0, 1), (0, 1)))
     assert torch.equal(matrices(trainer, 0), before)
     assert trainer.step == 0
 

@@ -8,26 +8,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from descant.model import CpuFlashKernel, MatmulKernel
-from descant.training.tail_attention import PaddedReading, TailAttention
+from descant.training.tail_attention import TailAttention
+
+Readings = list[tuple[torch.Tensor, torch.Tensor]]
 
 
-def dense_twin(q, k, v, reading: PaddedReading) -> torch.Tensor:
+def dense_twin(q, k, v, readings: Readings) -> torch.Tensor:
     """Every tail token over [its reading, its own tail], all scores in one matrix."""
     group = q.shape[3] // k.shape[3]
-    num_tokens, width = q.shape[2], reading.keys.shape[2]
-    past_k, past_v = (
-        x.repeat_interleave(group, 1)[None].expand(q.shape[0], -1, -1, -1, -1)
-        for x in (reading.keys, reading.values)
-    )
-    own_k, own_v = (x.repeat_interleave(group, 3).transpose(2, 3) for x in (k, v))
-    keys, values = torch.cat([past_k, own_k], 3), torch.cat([past_v, own_v], 3)
-    scores = q.transpose(2, 3) @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5
-    hidden = torch.zeros(q.shape[1], num_tokens, width + num_tokens)
-    if reading.mask is not None:
-        hidden[:, :, :width] = reading.mask[:, None]
-    future = torch.ones(num_tokens, num_tokens, dtype=torch.bool).triu(1)
-    hidden[:, :, width:].masked_fill_(future, -torch.inf)
-    return (torch.softmax(scores + hidden[None, :, None], -1) @ values).transpose(2, 3)
+    num_tokens = q.shape[2]
+    outs = []
+    for index, reading in enumerate(readings):
+        past_k, past_v = (
+            x.repeat_interleave(group, 0)[None].expand(q.shape[0], -1, -1, -1) for x in reading
+        )
+        own_k, own_v = (x[:, index].repeat_interleave(group, 2).transpose(1, 2) for x in (k, v))
+        keys, values = torch.cat([past_k, own_k], 2), torch.cat([past_v, own_v], 2)
+        scores = q[:, index].transpose(1, 2) @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5
+        hidden = torch.ones(num_tokens, keys.shape[2], dtype=torch.bool)
+        hidden = hidden.triu(1 + keys.shape[2] - num_tokens)
+        weights = torch.softmax(scores.masked_fill(hidden, -torch.inf), -1)
+        outs.append((weights @ values).transpose(1, 2))
+    return torch.stack(outs, 1)
 
 
 @pytest.mark.parametrize("kernel", [MatmulKernel(), CpuFlashKernel()])
@@ -48,17 +50,13 @@ def test_output_and_gradients_equal_autograd(
 
     shape = (adapters, len(lengths), tokens)
     q, k, v = random(*shape, 4, 8), random(*shape, 2, 8), random(*shape, 2, 8)
-    width = max(lengths)
-    mask = torch.tensor([[0.0 if t < n else -1e30 for t in range(width)] for n in lengths])
-    ragged = any(n < width for n in lengths)
-    keys, values = random(len(lengths), 2, width, 8), random(len(lengths), 2, width, 8)
-    reading = PaddedReading(keys, values, mask if ragged else None)
+    readings = [(random(2, length, 8), random(2, length, 8)) for length in lengths]
     pull = random(*shape, 4, 8)
 
     results = []
-    for attend in (lambda *x: TailAttention.apply(*x, reading, kernel), None):
+    for attend in (lambda *x: TailAttention.apply(*x, readings, kernel), None):
         leaves = [x.clone().requires_grad_() for x in (q, k, v)]
-        out = attend(*leaves) if attend else dense_twin(*leaves, reading)
+        out = attend(*leaves) if attend else dense_twin(*leaves, readings)
         (out * pull).sum().backward()
         results.append([out.detach(), *(leaf.grad for leaf in leaves)])
     for fast, slow in zip(*results, strict=True):

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 internal, 2 a mistake the caller can correct, 3 something 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from typer.core import TyperGroup
 
 from descant import __version__
 from descant.cli import adapters, bench, demo, evaluate, models, score, serve, train
+from descant.cli.process import prepare_process
 from descant.cli.terminal import Terminal
 from descant.schema import DescantError
 from descant.schema.errors import MissingDependency
@@ -90,7 +90,5 @@ def build_app() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with an exit code."""
-    # Read when torch is loaded. By default a thread that waits for the others burns its core for
-    # milliseconds; on a machine that does anything else, each wait then costs a time slice.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    prepare_process()
     build_app()(args=None if arguments is None else list(arguments), prog_name="descant")

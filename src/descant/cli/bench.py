@@ -58,7 +58,7 @@ def train(
     from descant.training import Recipe
 
     terminal = Terminal()
-    recipe = Recipe(rank=rank, epochs=1, batch_conversations=min(conversations, 16))
+    recipe = Recipe(rank=rank, epochs=1, min_steps=1, batch_conversations=min(conversations, 16))
     figures = measure_training(
         model, adapters, conversations, tokens, runs, recipe, time.perf_counter, terminal.note
     )

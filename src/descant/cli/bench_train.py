@@ -99,8 +99,8 @@ def _epoch_s(
 ) -> float:
     trainer = OnePassTrainer(base.model, questions, examples, recipe)
     started = clock()
-    for indices in trainer.remaining_batches():
-        trainer.train_step(indices)
+    for batch in trainer.remaining_batches:
+        trainer.train_step(batch)
     return clock() - started
 
 

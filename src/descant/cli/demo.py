@@ -75,6 +75,7 @@ def demo_recipe(seed: int) -> Recipe:
         alpha=16.0,
         target_modules=("q_proj", "k_proj", "v_proj", "o_proj"),
         epochs=3,
+        min_steps=1,
         learning_rate=3e-3,
         seed=seed,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -121,8 +122,6 @@ def train_adapters(
 
 
 def _show(advance: OnProgress, progress: Progress) -> None:
-    # An adapter without a label in this step has no loss.
-    losses = [loss for loss in progress.losses if loss == loss]
     rate = progress.num_conversations / max(progress.elapsed_s, 1e-9)
-    mean = f"loss {sum(losses) / len(losses):.3f}, " if losses else ""
-    advance(progress.step, progress.num_steps, f"{mean}{rate:.1f} conversations/s")
+    loss = fmean(progress.losses.values())
+    advance(progress.step, progress.num_steps, f"loss {loss:.3f}, {rate:.1f} conversations/s")

@@ -16,9 +16,6 @@ from torch import Tensor
 
 _QUERY_BLOCK = 256
 
-# Backward, this many scores at a time: they are gone over several times, and fit a core's cache.
-_CACHED_SCORES = 1 << 19
-
 
 class Partial(NamedTuple):
     """Attention over some of the keys."""
@@ -53,7 +50,6 @@ class AttentionKernel(Protocol):
         k: Float[Tensor, "N G C D"],
         v: Float[Tensor, "N G C D"],
         whole: Partial,
-        mask: Float[Tensor, "N C"] | None = None,
     ) -> Float[Tensor, "N G M D"]:
         """Return this part's share of the queries' gradient; the keys are constants.
 
@@ -61,7 +57,7 @@ class AttentionKernel(Protocol):
         log-sum-exp, so the parts need not be brought together again.
 
         Semantics:
-            P[c] = exp(q . k[c] / sqrt(D) + mask[c] - lse)
+            P[c] = exp(q . k[c] / sqrt(D) - lse)
             dq = sum_c P[c] (grad . v[c] - grad . out) k[c] / sqrt(D)
         """
         ...
@@ -100,30 +96,17 @@ class MatmulKernel:
         k: Float[Tensor, "N G C D"],
         v: Float[Tensor, "N G C D"],
         whole: Partial,
-        mask: Float[Tensor, "N C"] | None = None,
     ) -> Float[Tensor, "N G M D"]:
         """See `AttentionKernel.dense_query_gradient`."""
         # The subtractions ride along in the products as further columns, where sums are float32:
         # scores need no float32 copies, and are rounded once, after lse is taken off.
         scale = q.shape[-1] ** -0.5
         delta = (grad.float() * whole.out.float()).sum(-1)
-        masks = q.new_zeros(len(k), k.shape[2]) if mask is None else mask.to(q.dtype)
-        rows = torch.cat(
-            [q * scale, _as_columns(-whole.lse, q.dtype), torch.ones_like(q[..., :1])], -1
-        )
-        pulls = torch.cat([grad, _as_columns(-delta, q.dtype)], -1)
-        gradient = torch.empty_like(q)
-        size = max(1, _CACHED_SCORES // (k.shape[1] * k.shape[2]))
-        for group in range(len(q)):
-            ones = torch.ones_like(k[group, ..., :2])
-            added = masks[group].expand(k.shape[1], -1).unsqueeze(-1)
-            keys = torch.cat([k[group], ones, added], -1).transpose(-1, -2)
-            values = torch.cat([v[group], ones], -1).transpose(-1, -2)
-            for start in range(0, q.shape[2], size):
-                part = (group, slice(None), slice(start, start + size))
-                weights = (rows[part] @ keys).exp_().mul_(pulls[part] @ values)
-                gradient[part] = weights @ k[group] * scale
-        return gradient
+        rows = _with_columns(q * scale, -whole.lse)
+        pulls = _with_columns(grad, -delta)
+        keys, values = (_with_ones(x, rows.shape[-1]) for x in (k, v))
+        weights = (rows @ keys).exp_().mul_(pulls @ values)
+        return (weights @ k).mul_(scale)
 
     def causal(
         self,
@@ -193,10 +176,30 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
     return MatmulKernel()
 
 
-def _as_columns(x: Float[Tensor, "N G M"], dtype: torch.dtype) -> Float[Tensor, "N G M 2"]:
-    """Return x as two columns of a coarser type whose sum is x to twice its precision."""
-    coarse = x.to(dtype)
-    return torch.stack([coarse, (x - coarse.float()).to(dtype)], -1)
+def _with_columns(x: Float[Tensor, "N G M D"], added: Float[Tensor, "N G M"]) -> Tensor:
+    """Return [x, added, 0...]; `added` stands in two columns that sum to it in twice x's precision.
+
+    Widths are multiples of the processor's tiles: an odd width takes longer than the next even one.
+    """
+    size = x.shape[-1]
+    wide = x.new_zeros(*x.shape[:-1], _padded_width(size))
+    wide[..., :size] = x
+    wide[..., size] = added
+    wide[..., size + 1] = added - wide[..., size].float()
+    return wide
+
+
+def _with_ones(x: Float[Tensor, "N G C D"], width: int) -> Float[Tensor, "N G W C"]:
+    """Return [x, 1, 1, 0...], transposed: what multiplies `_with_columns`."""
+    size = x.shape[-1]
+    wide = x.new_zeros(*x.shape[:2], width, x.shape[2])
+    wide[:, :, :size] = x.transpose(-1, -2)
+    wide[:, :, size : size + 2] = 1.0
+    return wide
+
+
+def _padded_width(size: int) -> int:
+    return -(-(size + 2) // 32) * 32
 
 
 def merge(

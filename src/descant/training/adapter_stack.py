@@ -1,20 +1,50 @@
-"""The adapters being trained: one float32 parameter a layer, module and side for all of them.
+"""The adapters being trained: one float32 row of parameters each.
 
-Every tensor has the adapter as its first dimension and every operation keeps adapters apart, so
-training many at once gives each the gradient it would have had alone.
+A step works on a copy in the model's type of those adapters that take part in it. There every tensor
+has the adapter as its first dimension and every operation keeps adapters apart, so training many at
+once gives each the gradient it would have had alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from descant.model import SITE_MODULES, LoraPair, ModelConfig, Module, Site
+from descant.training.low_rank_update import LowRankUpdate
 from descant.training.recipe import Recipe
+
+
+class _Place(NamedTuple):
+    """Where a row keeps one layer's matrices of one site: A of all its modules, then each B."""
+
+    start: int
+    in_features: int
+    rank: int
+    modules: tuple[Module, ...]
+    widths: tuple[int, ...]
+    columns: tuple[int, ...]
+    """Where each module's output begins in the output of the site."""
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.rank * (self.in_features * len(self.modules) + sum(self.widths))
+
+    def matrices(self, rows: Float[Tensor, "N P"]) -> list[Tensor]:
+        """Return views: shrink [N, I, M*R] and, per module, expand [N, R, O]."""
+        shape = (self.in_features, len(self.modules) * self.rank)
+        views, start = [], self.start
+        for height, width in (shape, *((self.rank, width) for width in self.widths)):
+            stop = start + height * width
+            views.append(rows[:, start:stop].view(len(rows), height, width))
+            start = stop
+        return views
 
 
 class AdapterStack(nn.Module):
@@ -27,89 +57,116 @@ class AdapterStack(nn.Module):
         super().__init__()
         self.config = config
         self.recipe = recipe
-        self.num_adapters = len(seeds)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.shrinks = nn.ParameterDict()
-        self.expands = nn.ParameterDict()
-        for layer in range(config.num_layers):
-            for module in recipe.target_modules:
-                a = torch.stack([self._initial(module, g) for g in generators])
-                b = torch.zeros(len(seeds), recipe.rank, config.out_features(module))
-                self.shrinks[_key(layer, module)] = nn.Parameter(a.to(device))
-                self.expands[_key(layer, module)] = nn.Parameter(b.to(device))
+        self.places = dict(_places(config, recipe))
+        size = max(place.stop for place in self.places.values())
+        self._values = torch.zeros(len(seeds), size, device=device)
+        self._gradients = torch.empty_like(self._values)
+        for row, seed in zip(self._values, seeds, strict=True):
+            self._initialise(row, torch.Generator().manual_seed(seed))
+        self.rows = nn.ParameterList(self._values.unbind())
 
     @property
     def scaling(self) -> float:
         """Alpha / rank."""
         return self.recipe.alpha / self.recipe.rank
 
-    def apply_to(
-        self, layer: int, site: Site, x: Float[Tensor, "T I"], y: Float[Tensor, "T O"]
-    ) -> Float[Tensor, "T O"]:
-        """Return y plus each token's update; tokens stand adapter by adapter, equally many each.
+    def activate(self, chosen: Sequence[int], dtype: torch.dtype) -> ActiveAdapters:
+        """Return the chosen adapters as the forward pass uses them, ready to take gradients."""
+        rows = self._values
+        if len(chosen) < len(rows):
+            rows = rows[list(chosen)]
+        # Each matrix is copied apart: batched products copy again what is not dense.
+        matrices = {
+            key: [
+                torch.empty_like(matrix, dtype=dtype, memory_format=torch.contiguous_format)
+                .copy_(matrix)
+                .requires_grad_()
+                for matrix in place.matrices(rows)
+            ]
+            for key, place in self.places.items()
+        }
+        return ActiveAdapters(self.places, matrices, self.scaling)
 
-        Semantics:
-            out[t] = y[t] + alpha / rank * expand[a]^T shrink[a]^T x[t]   where a = t // (T / A)
+    def take_gradients(
+        self, chosen: Sequence[int], active: ActiveAdapters, max_norm: float
+    ) -> Float[Tensor, " N"]:
+        """Give each chosen row its gradient, scaled down to `max_norm`, and the others none.
+
+        Returns the norms before.
         """
-        modules = SITE_MODULES[site]
-        present = [module for module in modules if module in self.recipe.target_modules]
-        if not present:
-            return y
-        shrink = torch.cat([self.shrinks[_key(layer, m)].to(x.dtype) for m in present], -1)
-        rows = x.view(self.num_adapters, -1, x.shape[-1])
-        low_rank = torch.bmm(rows, shrink) * self.scaling
-        pieces = iter(low_rank.split(self.recipe.rank, -1))
-        updates = [
-            torch.bmm(next(pieces), self.expands[_key(layer, module)].to(x.dtype))
-            if module in present
-            else x.new_zeros(self.num_adapters, low_rank.shape[1], self.config.out_features(module))
-            for module in modules
-        ]
-        return y + torch.cat(updates, -1).view(y.shape)
+        gradients = self._gradients[: len(chosen)]
+        for key, place in self.places.items():
+            pieces = zip(place.matrices(gradients), active.matrices[key], strict=True)
+            for piece, leaf in pieces:
+                assert leaf.grad is not None, "backward has not run"
+                piece.copy_(leaf.grad)
+        norms: Tensor = torch.linalg.vector_norm(gradients, dim=1)
+        factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+        if (factors < 1.0).any():
+            gradients.mul_(factors[:, None])
+        for row in self.rows:
+            row.grad = None
+        for gradient, index in zip(gradients, chosen, strict=True):
+            self.rows[index].grad = gradient
+        return norms
 
     def pairs(self, index: int) -> dict[tuple[int, Module], LoraPair]:
         """Return one adapter's matrices, as they are saved."""
-        return {
-            (layer, module): LoraPair(
-                self.shrinks[_key(layer, module)][index].detach().T.contiguous(),
-                self.expands[_key(layer, module)][index].detach().T.contiguous(),
-                self.scaling,
-            )
-            for layer in range(self.config.num_layers)
-            for module in self.recipe.target_modules
-        }
+        row = self.rows[index].detach()[None]
+        pairs = {}
+        for (layer, _), place in self.places.items():
+            shrink, *expands = (matrix[0].T for matrix in place.matrices(row))
+            shrinks = shrink.split(place.rank)
+            for module, a, b in zip(place.modules, shrinks, expands, strict=True):
+                pairs[layer, module] = LoraPair(a.contiguous(), b.contiguous(), self.scaling)
+        return pairs
 
-    def clip_gradients(self, max_norm: float) -> Float[Tensor, " A"]:
-        """Scale each adapter's gradient down to `max_norm`; return the norms before."""
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        norms: Tensor = torch.linalg.vector_norm(
-            torch.stack([torch.linalg.vector_norm(g, dim=(1, 2)) for g in gradients]), dim=0
-        )
-        factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-        if (factors < 1.0).any():
-            for gradient in gradients:
-                gradient.mul_(factors[:, None, None])
-        return norms
-
-    def _initial(self, module: Module, generator: torch.Generator) -> Float[Tensor, "I R"]:
-        width = self.config.in_features(module)
-        bound = 1 / math.sqrt(width)
-        uniform = torch.rand(self.recipe.rank, width, generator=generator)
-        return ((2 * uniform - 1) * bound).T.contiguous()
+    def _initialise(self, row: Float[Tensor, " P"], generator: torch.Generator) -> None:
+        for place in self.places.values():
+            shrink = place.matrices(row[None])[0][0]
+            bound = 1 / math.sqrt(place.in_features)
+            shrink.copy_((2 * torch.rand(shrink.shape, generator=generator) - 1) * bound)
 
 
-class StackedLora:
-    """The stack as the forward pass asks for it."""
+class ActiveAdapters:
+    """The adapters of one step as the forward pass asks for them; its matrices take the gradients."""
 
-    def __init__(self, stack: AdapterStack):
-        self.stack = stack
+    def __init__(
+        self,
+        places: Mapping[tuple[int, Site], _Place],
+        matrices: Mapping[tuple[int, Site], list[Tensor]],
+        scaling: float,
+    ):
+        """`matrices` holds each site's shrink and expands."""
+        self.places = places
+        self.matrices = matrices
+        self.scaling = scaling
 
     def apply(
         self, layer: int, site: Site, x: Float[Tensor, "T I"], y: Float[Tensor, "T O"]
     ) -> Float[Tensor, "T O"]:
-        """See `AdapterStack.apply_to`."""
-        return self.stack.apply_to(layer, site, x, y)
+        """Return y plus each token's update; tokens stand adapter by adapter, equally many each."""
+        place = self.places.get((layer, site))
+        if place is None:
+            return y
+        shrink, *expands = self.matrices[layer, site]
+        out: Tensor = LowRankUpdate.apply(x, y, self.scaling, place.columns, shrink, *expands)  # type: ignore[no-untyped-call]
+        return out
 
 
-def _key(layer: int, module: Module) -> str:
-    return f"{layer}-{module}"
+def _places(config: ModelConfig, recipe: Recipe) -> Iterator[tuple[tuple[int, Site], _Place]]:
+    start = 0
+    for layer in range(config.num_layers):
+        for site, modules in SITE_MODULES.items():
+            widths = [config.out_features(module) for module in modules]
+            columns = itertools.accumulate(widths, initial=0)
+            present = [
+                (module, width, column)
+                for module, width, column in zip(modules, widths, columns, strict=False)
+                if module in recipe.target_modules
+            ]
+            if present:
+                in_features = config.in_features(modules[0])
+                place = _Place(start, in_features, recipe.rank, *zip(*present, strict=True))
+                yield (layer, site), place
+                start = place.stop

@@ -71,8 +71,12 @@ class Checkpoint:
             )
         stack.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("optimizer.")})
         for name, parameter in stack.named_parameters():
+            prefix, suffix = "optimizer.", f".{name}"
+            # An adapter that has not had a step yet has no state.
             optimizer.state[parameter] = {
-                key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                key[len(prefix) : -len(suffix)]: value
+                for key, value in tensors.items()
+                if key.startswith(prefix) and key.endswith(suffix)
             }
         return int(state["step"])
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
@@ -19,7 +22,7 @@ from torch import Tensor
 from descant.data import Example
 from descant.model import Transformer, choose_kernel
 from descant.schema.errors import InvalidData, TrainingDiverged
-from descant.training.adapter_stack import AdapterStack, StackedLora
+from descant.training.adapter_stack import ActiveAdapters, AdapterStack
 from descant.training.checkpoint import Checkpoint
 from descant.training.objective import (
     Question,
@@ -28,9 +31,9 @@ from descant.training.objective import (
     label_losses,
     label_weights,
 )
-from descant.training.readings import Reading, ReadingStore, pad_readings
+from descant.training.readings import Reading, ReadingStore
 from descant.training.recipe import Recipe
-from descant.training.schedule import learning_rate_factor, shuffled_batches
+from descant.training.schedule import Batch, learning_rate_factor, plan_batches
 from descant.training.tail_attention import TailAttention
 
 
@@ -44,8 +47,8 @@ class Progress:
     """Conversations trained on so far in this process, repeats counted."""
     elapsed_s: float
     """Since this process began to train."""
-    losses: tuple[float, ...]
-    """One per question, of the last step."""
+    losses: Mapping[str, float]
+    """Of the last step, by question; only those that learned from it."""
 
     @property
     def remaining_s(self) -> float:
@@ -79,8 +82,10 @@ class OnePassTrainer:
         self.readings = ReadingStore(model, self.kernel, recipe.reading_cache_bytes)
         seeds = [_seed(recipe.seed, question.name) for question in questions]
         self.stack = AdapterStack(model.config, recipe, seeds, model.device)
+        # One group an adapter: each has a learning rate of its own, and those that take no part in
+        # a step are left alone by it.
         self.optimizer = torch.optim.AdamW(
-            self.stack.parameters(),
+            [{"params": [row]} for row in self.stack.rows],
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             fused=True,
@@ -88,12 +93,21 @@ class OnePassTrainer:
         self.step = 0
         self._weights = self._label_weights()
         self._prefixes = [example.prefix_ids for example in self.examples]
+        self.batches = plan_batches(self._labelled(), recipe)
 
     @property
     def num_steps(self) -> int:
         """Steps of the whole run."""
-        per_epoch = -(-len(self.examples) // self.recipe.batch_conversations)
-        return per_epoch * self.recipe.epochs
+        return len(self.batches)
+
+    @cached_property
+    def _num_steps_of(self) -> Counter[int]:
+        return Counter(index for batch in self.batches for index in batch.questions)
+
+    @property
+    def remaining_batches(self) -> Sequence[Batch]:
+        """The batches still to be learned from."""
+        return self.batches[self.step :]
 
     def train(
         self,
@@ -109,19 +123,20 @@ class OnePassTrainer:
             TrainingDiverged: a loss is not a number; names the question and the conversations.
         """
         started, first_step, num_conversations = clock(), self.step, 0
-        history: list[Tensor] = []
+        recent = self._last_epochs()
         try:
-            for indices in self.remaining_batches():
-                losses = self.train_step(indices)
-                num_conversations += len(indices)
-                history.append(losses)
+            for batch in self.remaining_batches:
+                losses = self.train_step(batch)
+                num_conversations += len(batch.conversations)
+                for name, loss in losses.items():
+                    recent[name].append(loss)
                 on_progress(
                     Progress(
                         self.step,
                         self.num_steps,
                         num_conversations,
                         clock() - started,
-                        tuple(losses.tolist()),
+                        losses,
                         self.step - first_step,
                     )
                 )
@@ -130,35 +145,34 @@ class OnePassTrainer:
         except KeyboardInterrupt:
             checkpoint.save(self.step, self.stack, self.optimizer)
             raise
-        if not history:
-            return {}
-        means = torch.stack(history[-(self.num_steps // self.recipe.epochs) :]).mean(0).tolist()
-        return dict(zip((question.name for question in self.questions), means, strict=True))
+        return {name: fmean(losses) for name, losses in recent.items() if losses}
 
-    def train_step(self, indices: Sequence[int]) -> Float[Tensor, " A"]:
-        """Learn from the conversations at `indices`; return each question's loss before the step.
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Learn from a batch; return the loss of each of its questions before the step.
 
         Raises:
             TrainingDiverged: a loss or a gradient is not a number; the adapters are as before.
         """
-        readings = self.readings.get(indices, self._prefixes)
-        targets = [self.examples[index].targets for index in indices]
-        tails = build_tails(self.questions, targets, self._weights)
-        hidden = self.forward(tails, readings)
-        losses = label_losses(self.model, hidden, tails, self.questions)
-        self._check_finite(losses, indices)
-        self.optimizer.zero_grad(set_to_none=True)
+        questions = [self.questions[index] for index in batch.questions]
+        readings = self.readings.get(batch.conversations, self._prefixes)
+        targets = [self.examples[index].targets for index in batch.conversations]
+        tails = build_tails(questions, targets, self._weights)
+        active = self.stack.activate(batch.questions, self.model.dtype)
+        hidden = self.forward(tails, readings, active)
+        losses = label_losses(self.model, hidden, tails, questions)
+        self._check_finite(losses, batch)
         losses.sum().backward()
-        norms = self.stack.clip_gradients(self.recipe.max_gradient_norm)
-        self._check_finite(norms, indices)
-        factor = learning_rate_factor(self.step, self.num_steps, self.recipe.warmup_share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * factor
+        norms = self.stack.take_gradients(batch.questions, active, self.recipe.max_gradient_norm)
+        self._check_finite(norms, batch)
+        self._set_learning_rates(batch)
         self.optimizer.step()
         self.step += 1
-        return losses.detach()
+        names = (question.name for question in questions)
+        return dict(zip(names, losses.tolist(), strict=True))
 
-    def forward(self, tails: TailBatch, readings: Sequence[Reading]) -> Float[Tensor, "A C S E"]:
+    def forward(
+        self, tails: TailBatch, readings: Sequence[Reading], adapters: ActiveAdapters
+    ) -> Float[Tensor, "A C S E"]:
         """Return the hidden states of all tails behind their readings."""
         shape = tails.token_ids.shape
         lengths = torch.tensor([reading.num_tokens for reading in readings])
@@ -166,20 +180,29 @@ class OnePassTrainer:
         attend = _TailAttend(shape, readings, self.kernel)
         device = self.model.device
         hidden: Tensor = self.model(
-            tails.token_ids.flatten().to(device),
-            positions.flatten().to(device),
-            attend,
-            StackedLora(self.stack),
+            tails.token_ids.flatten().to(device), positions.flatten().to(device), attend, adapters
         )
         return hidden.view(*shape, -1)
 
-    def remaining_batches(self) -> Iterator[list[int]]:
-        """Yield the conversations of each step that is still to be done, as indices."""
-        lengths = [len(prefix) for prefix in self._prefixes]
-        batches = shuffled_batches(
-            lengths, self.recipe.batch_conversations, self.recipe.epochs, self.recipe.seed
-        )
-        yield from batches[self.step :]
+    def _set_learning_rates(self, batch: Batch) -> None:
+        """Each adapter's rate rises and falls over its own steps, whatever the others do."""
+        for index in batch.questions:
+            done = int(self.optimizer.state[self.stack.rows[index]].get("step", 0))
+            factor = learning_rate_factor(done, self._num_steps_of[index], self.recipe.warmup_share)
+            self.optimizer.param_groups[index]["lr"] = self.recipe.learning_rate * factor
+
+    def _last_epochs(self) -> dict[str, deque[float]]:
+        """Return, by question, room for the losses of one epoch."""
+        return {
+            question.name: deque(maxlen=max(1, self._num_steps_of[index] // self.recipe.epochs))
+            for index, question in enumerate(self.questions)
+        }
+
+    def _labelled(self) -> list[set[int]]:
+        rows = {question.name: row for row, question in enumerate(self.questions)}
+        return [
+            {rows[name] for name in example.targets if name in rows} for example in self.examples
+        ]
 
     def _label_weights(self) -> dict[str, list[float]]:
         targets = [example.targets for example in self.examples]
@@ -193,11 +216,12 @@ class OnePassTrainer:
         power = self.recipe.class_weight_power
         return {q.name: label_weights(targets, q, power) for q in self.questions}
 
-    def _check_finite(self, per_question: Tensor, indices: Sequence[int]) -> None:
+    def _check_finite(self, per_question: Tensor, batch: Batch) -> None:
         if torch.isfinite(per_question).all():
             return
-        worst = self.questions[int((~torch.isfinite(per_question)).int().argmax())].name
-        rows = ", ".join(self.examples[index].transcript_id for index in indices)
+        first = int((~torch.isfinite(per_question)).int().argmax())
+        worst = self.questions[batch.questions[first]].name
+        rows = ", ".join(self.examples[index].transcript_id for index in batch.conversations)
         raise TrainingDiverged(
             f"The loss or gradient of {worst!r} is not a number at step {self.step} (conversations {rows}).",
             field=worst,
@@ -215,8 +239,8 @@ class _TailAttend:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         heads = (x.reshape(*self.shape, *x.shape[1:]) for x in (q, k, v))
-        reading = pad_readings(self.readings, layer)
-        out: Tensor = TailAttention.apply(*heads, reading, self.kernel)  # type: ignore[no-untyped-call]
+        readings = [reading.layer(layer) for reading in self.readings]
+        out: Tensor = TailAttention.apply(*heads, readings, self.kernel)  # type: ignore[no-untyped-call]
         return out.view(q.shape)
 
 

@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from descant.model import AttentionKernel, Transformer
-from descant.training.tail_attention import PaddedReading
-
-_PADDING = -1e30
 
 
 class Reading:
@@ -30,6 +26,10 @@ class Reading:
     def num_tokens(self) -> int:
         """T."""
         return self.keys[0].shape[1]
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return keys and values of one layer, [G, T, D]."""
+        return self.keys[index], self.values[index]
 
     @property
     def num_bytes(self) -> int:
@@ -93,29 +93,3 @@ class _Recorder:
 
     def readings(self) -> list[Reading]:
         return [Reading(k, v) for k, v in zip(self.keys, self.values, strict=True)]
-
-
-def pad_readings(readings: Sequence[Reading], layer: int) -> PaddedReading:
-    """Return one layer of several readings as one padded batch."""
-    width = max(reading.num_tokens for reading in readings)
-    keys = _pad([reading.keys[layer] for reading in readings], width)
-    values = _pad([reading.values[layer] for reading in readings], width)
-    return PaddedReading(keys, values, padding_mask(readings, width))
-
-
-def padding_mask(readings: Sequence[Reading], width: int) -> Float[Tensor, "C T"] | None:
-    """Return 0 for tokens and a very negative number for padding, or None without padding."""
-    if all(reading.num_tokens == width for reading in readings):
-        return None
-    mask = torch.full((len(readings), width), _PADDING, device=readings[0].keys[0].device)
-    for row, reading in enumerate(readings):
-        mask[row, : reading.num_tokens] = 0.0
-    return mask
-
-
-def _pad(parts: Sequence[Float[Tensor, "G _ D"]], width: int) -> Float[Tensor, "C G T D"]:
-    heads, _, size = parts[0].shape
-    padded = parts[0].new_zeros(len(parts), heads, width, size)
-    for row, part in enumerate(parts):
-        padded[row, :, : part.shape[1]] = part
-    return padded

@@ -30,6 +30,9 @@ class Recipe:
     alpha: float = 32.0
     target_modules: tuple[Module, ...] = ALL_MODULES
     epochs: int = 3
+    min_steps: int = 100
+    """A question with few labelled conversations visits them more often, up to four times the
+    epochs, until it has had this many steps."""
     batch_conversations: int = 8
     learning_rate: float = 5e-4
     warmup_share: float = 0.1
@@ -46,7 +49,7 @@ class Recipe:
     """Readings up to this size are kept over epochs; the rest are read again."""
 
     def __post_init__(self) -> None:
-        for name in ("rank", "epochs", "batch_conversations", "checkpoint_steps"):
+        for name in ("rank", "epochs", "min_steps", "batch_conversations", "checkpoint_steps"):
             if getattr(self, name) < 1:
                 raise InvalidConfig(f"{name} must be at least 1.", field=name)
         for name in ("alpha", "learning_rate", "max_gradient_norm"):

@@ -1,10 +1,24 @@
-"""Which conversations each step sees, and how large its step is."""
+"""Which conversations each step sees, which questions learn from them, and how large the step is."""
 
 from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from descant.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step."""
+
+    conversations: tuple[int, ...]
+    questions: tuple[int, ...]
+    """Those that learn from it, ascending; each has a label in one of the conversations."""
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_share: float) -> float:
@@ -16,20 +30,55 @@ def learning_rate_factor(step: int, num_steps: int, warmup_share: float) -> floa
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def shuffled_batches(
-    lengths: Sequence[int], batch_size: int, epochs: int, seed: int
-) -> list[list[int]]:
-    """Return every epoch's batches of indices, each epoch in an order of its own.
+def plan_batches(labelled: Sequence[AbstractSet[int]], recipe: Recipe) -> list[Batch]:
+    """Return the batches of a whole run; `labelled` holds each conversation's labelled questions.
 
-    Conversations of similar length share a batch, so that little is padded; which ones, and the
-    order of the batches, is random but follows from the seed alone.
+    Every epoch visits every conversation. Conversations that carry labels of a rarely labelled
+    question stand together, so that its batches are full and the others go without its tails. A
+    question that gets less than `min_steps` in these epochs is visited more often, in batches of
+    its own conversations. Order and batches follow from the seed alone.
     """
-    generator = random.Random(seed)
-    batches: list[list[int]] = []
-    for _ in range(epochs):
-        jittered = {i: length * generator.uniform(0.8, 1.2) for i, length in enumerate(lengths)}
-        order = sorted(jittered, key=jittered.__getitem__)
-        epoch = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        generator.shuffle(epoch)
-        batches += epoch
+    generator = random.Random(recipe.seed)
+    extra = _extra_rounds(labelled, recipe)
+    batches: list[Batch] = []
+    for epoch in range(recipe.epochs):
+        visited = _grouped(labelled, recipe.batch_conversations, generator)
+        for extra_round in range(epoch, max(extra.values(), default=0), recipe.epochs):
+            wanted = {question for question, rounds in extra.items() if rounds > extra_round}
+            own = [labels & wanted for labels in labelled]
+            visited += _grouped(own, recipe.batch_conversations, generator)
+        generator.shuffle(visited)
+        batches += visited
     return batches
+
+
+def _extra_rounds(labelled: Sequence[AbstractSet[int]], recipe: Recipe) -> dict[int, int]:
+    """Return how often more than `epochs` a question's conversations are visited."""
+    rounds = {}
+    for question, count in Counter(q for labels in labelled for q in labels).items():
+        steps = math.ceil(count / recipe.batch_conversations)
+        wanted = math.ceil(recipe.min_steps / steps)
+        rounds[question] = min(wanted, _MOST_VISITS * recipe.epochs) - recipe.epochs
+    return {question: more for question, more in rounds.items() if more > 0}
+
+
+# Beyond that, the same few conversations are learned by heart.
+_MOST_VISITS = 4
+
+
+def _grouped(
+    labelled: Sequence[AbstractSet[int]], size: int, generator: random.Random
+) -> list[Batch]:
+    present = [index for index, labels in enumerate(labelled) if labels]
+    generator.shuffle(present)
+    counts = Counter(question for labels in labelled for question in labels)
+    sparse = sorted(
+        (question for question, count in counts.items() if 2 * count < len(present)),
+        key=lambda question: (counts[question], question),
+    )
+    present.sort(key=lambda index: [question not in labelled[index] for question in sparse])
+    chunks = [present[start : start + size] for start in range(0, len(present), size)]
+    return [
+        Batch(tuple(chunk), tuple(sorted({q for index in chunk for q in labelled[index]})))
+        for chunk in chunks
+    ]

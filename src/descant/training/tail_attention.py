@@ -8,22 +8,14 @@ score matrix.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from descant.model import AttentionKernel, Partial, merge
-
-
-class PaddedReading(NamedTuple):
-    """One layer's keys and values of several readings, padded to one length."""
-
-    keys: Float[Tensor, "C G T D"]
-    values: Float[Tensor, "C G T D"]
-    mask: Float[Tensor, "C T"] | None
-    """0 for a token, very negative for padding; None when nothing is padded."""
 
 
 class TailAttention(torch.autograd.Function):
@@ -39,41 +31,62 @@ class TailAttention(torch.autograd.Function):
         q: Float[Tensor, "A C S H D"],
         k: Float[Tensor, "A C S G D"],
         v: Float[Tensor, "A C S G D"],
-        reading: PaddedReading,
+        readings: Sequence[tuple[Float[Tensor, "G _ D"], Float[Tensor, "G _ D"]]],
         kernel: AttentionKernel,
     ) -> Float[Tensor, "A C S H D"]:
-        """Compute both parts and merge them."""
+        """Compute both parts and merge them; `readings` are keys and values per conversation."""
         group = q.shape[3] // k.shape[3]
-        folded = _fold_by_conversation(q, group)
-        past = kernel.dense(folded, reading.keys, reading.values, reading.mask)
+        past_out, past_lse = _attend_to_readings(q, readings, kernel, group)
         rows, own_keys, own_values = (x.flatten(0, 1).transpose(1, 2) for x in (q, k, v))
         own = kernel.causal(rows, own_keys, own_values)
-        past_out = _unfold_by_conversation(past.out, q.shape, group)
-        past_lse = _unfold_by_conversation(past.lse.unsqueeze(-1), q.shape, group)[..., 0]
         own_out = own.out.transpose(1, 2).view(q.shape)
         own_lse = own.lse.transpose(1, 2).view(q.shape[:-1])
         out, lse = merge((past_out, past_lse), (own_out, own_lse))
-        ctx.save_for_backward(q, k, v, out, lse, reading.keys, reading.values, reading.mask)
-        ctx.kernel = kernel
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.readings, ctx.kernel = readings, kernel
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of queries and of the tails' own keys and values."""
-        q, k, v, out, lse, keys, values, mask = ctx.saved_tensors
+        q, k, v, out, lse = ctx.saved_tensors
         (grad,) = gradients
         group = q.shape[3] // k.shape[3]
         folded_q, folded_grad, folded_out = (
             _fold_by_conversation(x, group) for x in (q, grad, out)
         )
         folded_lse = _fold_by_conversation(lse.unsqueeze(-1), group)[..., 0]
-        grad_past = ctx.kernel.dense_query_gradient(
-            folded_grad, folded_q, keys, values, Partial(folded_out, folded_lse), mask
-        )
+        grad_past = torch.empty_like(folded_q)
+        for index, (keys, values) in enumerate(ctx.readings):
+            own = slice(index, index + 1)
+            whole = Partial(folded_out[own], folded_lse[own])
+            grad_past[own] = ctx.kernel.dense_query_gradient(
+                folded_grad[own], folded_q[own], keys[None], values[None], whole
+            )
         delta = (grad.float() * out.float()).sum(-1)
         grad_own, grad_k, grad_v = _own_gradients(q, k, v, grad, lse, delta, group)
         grad_q = _unfold_by_conversation(grad_past, q.shape, group) + grad_own
         return grad_q, grad_k, grad_v, None, None
+
+
+def _attend_to_readings(
+    q: Float[Tensor, "A C S H D"],
+    readings: Sequence[tuple[Tensor, Tensor]],
+    kernel: AttentionKernel,
+    group: int,
+) -> tuple[Float[Tensor, "A C S H D"], Float[Tensor, "A C S H"]]:
+    # One conversation after the other: each has a length of its own, and nothing is copied.
+    folded = _fold_by_conversation(q, group)
+    parts = [
+        kernel.dense(folded[index : index + 1], keys[None], values[None])
+        for index, (keys, values) in enumerate(readings)
+    ]
+    out = torch.cat([part.out for part in parts])
+    lse = torch.cat([part.lse for part in parts]).unsqueeze(-1)
+    return (
+        _unfold_by_conversation(out, q.shape, group),
+        _unfold_by_conversation(lse, q.shape, group)[..., 0],
+    )
 
 
 def _own_gradients(
