@@ -156,3 +156,10 @@ class MissingDependency(DescantError):
 
     code = "missing_dependency"
     exit_code = 3
+
+
+class DeadlineExceeded(DescantError):
+    """A request was given up because its time had passed."""
+
+    code = "deadline_exceeded"
+    http_status = 504
