@@ -163,3 +163,17 @@ class DeadlineExceeded(DescantError):
 
     code = "deadline_exceeded"
     http_status = 504
+
+
+class TooBusy(DescantError):
+    """More is waiting than the server takes; trying again later will help."""
+
+    code = "too_busy"
+    http_status = 429
+
+
+class EngineFailed(DescantError):
+    """The engine ended a request that was right."""
+
+    code = "engine_failed"
+    http_status = 500
