@@ -22,21 +22,20 @@ class AllowedRoots:
             InvalidAdapter: it, or a file in it, is outside the roots, or its name starts with a dot
                 as that of a folder does which is still being written; names the field ``lora_path``.
         """
-        folder = self._inside(path)
+        try:
+            folder = self._inside(path, path)
+            for file in folder.iterdir() if folder.is_dir() else ():
+                self._inside(file, path)
+        except (OSError, ValueError) as error:
+            raise _refused(path, "is not a folder that can be read") from error
         if folder.name.startswith("."):
             raise _refused(path, "is the name of a folder that is still being written")
-        if folder.is_dir():
-            for file in folder.iterdir():
-                self._inside(file)
         return folder
 
-    def _inside(self, path: str | Path) -> Path:
-        try:
-            real = Path(os.path.realpath(path))
-        except (OSError, ValueError) as error:
-            raise _refused(path, "is not a path") from error
+    def _inside(self, path: str | Path, asked: str | Path) -> Path:
+        real = Path(os.path.realpath(path))
         if not any(real.is_relative_to(root) for root in self._roots):
-            raise _refused(path, "is outside the folders adapters may be loaded from")
+            raise _refused(asked, "leads outside the folders adapters may be loaded from")
         return real
 
 
