@@ -7,7 +7,10 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from descant.adapters import AdapterLibrary, LibraryConfig
+from descant.adapters.host_tier import num_bytes
 from descant.model import LoraAdapter, content_hash, load_adapter, save_adapter
 from descant.registry import MANIFEST_FILE
 from tests.registry.adapters import manifest
@@ -34,6 +37,17 @@ def write_with_manifest(folder: Path, seed: int, **changes: object) -> str:
     told = manifest(**{"content_hash": made.content_hash, **changes})
     save_adapter(folder, made, documents={MANIFEST_FILE: asdict(told)})
     return made.content_hash
+
+
+def same_weights(one: LoraAdapter, other: LoraAdapter) -> bool:
+    return one.weights.keys() == other.weights.keys() and all(
+        torch.equal(pair.a, other.weights[place].a) and torch.equal(pair.b, other.weights[place].b)
+        for place, pair in one.weights.items()
+    )
+
+
+ONE = num_bytes(adapter(0))
+"""What an adapter takes that is made without further wishes."""
 
 
 class Clock:

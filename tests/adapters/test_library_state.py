@@ -9,13 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from descant.adapters.host_tier import num_bytes
 from descant.schema.errors import AdapterExists, AdapterNotFound
-from tests.adapters.folders import adapter, library, write
+from tests.adapters.folders import ONE, adapter, library, write
 
 NUM_CONTENTS = 4
 CONTENTS = [adapter(seed).content_hash for seed in range(NUM_CONTENTS)]
-ONE = num_bytes(adapter(0))
 NAMES = st.sampled_from(["empathy", "refund", "greeting"])
 INDEXES = st.integers(0, NUM_CONTENTS - 1)
 
