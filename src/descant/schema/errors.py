@@ -105,6 +105,12 @@ class AdapterNotFound(InputError):
     http_status = 404
 
 
+class AdapterExists(InputError):
+    """Another adapter already has that name."""
+
+    code = "adapter_exists"
+
+
 class InvocationMissing(InputError):
     """An aLoRA adapter was asked for but its invocation tokens are not in the prompt."""
 
