@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from descant.adapters import AdapterLibrary, LibraryConfig
 from descant.engine import (
     Engine,
     EngineConfig,
@@ -28,7 +29,7 @@ from descant.engine import (
     Tail,
 )
 from descant.model import LoadedModel, LoraAdapter, find_invocation, load_adapter, load_model
-from descant.registry import find_adapters, read_manifest, resolve_adapter
+from descant.registry import MANIFEST_FILE, find_adapters, read_manifest, resolve_adapter
 from descant.schema import (
     AdapterRef,
     Answer,
@@ -44,6 +45,7 @@ from descant.schema import (
     unanswered,
 )
 from descant.schema.errors import (
+    AdapterNotFound,
     DescantError,
     InvalidAdapter,
     InvalidTranscript,
@@ -95,22 +97,29 @@ class LLM:
         model: str | Path = "smollm2-135m-instruct",
         *,
         adapters: str | Path | None = None,
+        library: LibraryConfig | None = None,
         dtype: torch.dtype = torch.bfloat16,
         device: str = "cpu",
         engine: EngineConfig | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
-        """Load the base model; adapters are loaded when first used."""
+        """Load the base model; adapters are loaded when first used.
+
+        `adapters` is a folder of adapter folders; `library` says more about where they may be and
+        how much memory they may take.
+        """
         self.model_name = str(model)
         self._base: LoadedModel = load_model(model, dtype, device)
         self.tokenizer = Tokenizer.load(self._base.folder)
         self.renderer = Renderer(self.tokenizer)
-        self._folders = [] if adapters is None else [Path(adapters)]
+        places = library or LibraryConfig()
+        if adapters is not None:
+            places = replace(places, folders=(Path(adapters), *places.folders))
+        self.library = AdapterLibrary.for_model(self._base, places)
         self._clock = clock
         self._base.model.prepack()
         self.engine = Engine(self._base.model, self._base.base_hash, engine)
-        self._loaded: dict[str, LoraAdapter] = {}
-        self._labels: dict[str, tuple[str, ...] | None] = {}
+        self._by_path: dict[str, LoraAdapter] = {}
 
     @property
     def base_hash(self) -> str:
@@ -128,18 +137,24 @@ class LLM:
         Raises:
             InvalidAdapter: names the file and field of one that cannot be loaded.
         """
-        for folder in self._folders:
-            for entry in find_adapters(folder):
-                self.adapter(entry.name)
+        for entry in self.library.list():
+            if entry.is_current:
+                self.library.load(entry.name)
         return self.adapters()
 
     def adapters(self) -> list[AdapterRef]:
-        """Return the adapters that are loaded."""
-        return [AdapterRef(a.name, a.content_hash) for a in list(self._loaded.values())]
+        """Return the adapters that are in memory, by name."""
+        entries = sorted(self.library.list(), key=lambda entry: entry.name)
+        return [
+            AdapterRef(entry.name, entry.version)
+            for entry in entries
+            if entry.state == "host" and entry.is_current and entry.version is not None
+        ]
 
     def indicators(self) -> tuple[Indicator, ...]:
         """Return the indicators that the adapters in the folder were trained for."""
-        entries = [entry for folder in self._folders for entry in find_adapters(folder)]
+        folders = self.library.config.folders
+        entries = [entry for folder in folders for entry in find_adapters(folder)]
         return tuple(
             parse_indicator(entry.manifest.indicator, str(entry.path))
             for entry in entries
@@ -285,7 +300,7 @@ class LLM:
 
     def _tail(self, indicator: Indicator) -> Tail:
         adapter = self.adapter(indicator.adapter)
-        trained = self._labels[indicator.adapter]
+        trained = self._trained_labels(indicator.adapter)
         if trained is not None and trained != indicator.labels:
             raise InvalidAdapter(
                 f"Adapter {indicator.adapter!r} was trained on labels {list(trained)}, "
@@ -310,15 +325,34 @@ class LLM:
             AdapterNotFound: there is none of this name.
             InvalidAdapter: it cannot be loaded; names file and field.
         """
-        if name not in self._loaded:
-            folder = resolve_adapter(name, self._folders)
-            base = self._base
-            adapter = load_adapter(
-                folder, base.config, base.model.dtype, base_hash=base.base_hash, name=name
-            )
-            self._loaded[name] = adapter
-            self._labels[name] = _trained_labels(folder)
-        return self._loaded[name]
+        if _is_path(name):
+            if name not in self._by_path:
+                self._by_path[name] = self._load_folder(resolve_adapter(name, ()), name)
+            return self._by_path[name]
+        try:
+            return self.library.load(name)
+        except AdapterNotFound:
+            # It may have been trained since the folders were looked through.
+            self.library.scan()
+            return self.library.load(name)
+
+    def _load_folder(self, folder: Path, name: str) -> LoraAdapter:
+        base = self._base
+        return load_adapter(
+            folder, base.config, base.model.dtype, base_hash=base.base_hash, name=name
+        )
+
+    def _trained_labels(self, name: str) -> tuple[str, ...] | None:
+        if not _is_path(name):
+            return self.library.entry(name).labels
+        folder = resolve_adapter(name, ())
+        if not (folder / MANIFEST_FILE).exists():
+            return None
+        return tuple(read_manifest(folder).indicator["labels"])
+
+
+def _is_path(name: str) -> bool:
+    return len(Path(name).parts) != 1
 
 
 def _answer(indicator: Indicator, tail: Tail, probabilities: list[float]) -> Answer:
@@ -358,9 +392,3 @@ def _turn(turn: object) -> Turn:
     ):
         raise InvalidTranscript("A turn needs a speaker and a text, both text.", field="turns")
     return Turn(turn["speaker"], turn["text"])
-
-
-def _trained_labels(folder: Path) -> tuple[str, ...] | None:
-    if not (folder / "manifest.json").exists():
-        return None
-    return tuple(read_manifest(folder).indicator["labels"])

@@ -21,7 +21,6 @@ from descant.engine import (
     Engine,
     EngineStats,
     Event,
-    FailedEvent,
     GenerateRequest,
     Request,
     Result,

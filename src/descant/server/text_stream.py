@@ -45,9 +45,7 @@ class TextUsage:
 class TextStream:
     """Follows one generation; iterate over it once."""
 
-    def __init__(
-        self, words: AsyncIterator[Word], tokenizer: Tokenizer, stop: Sequence[str] = ()
-    ):
+    def __init__(self, words: AsyncIterator[Word], tokenizer: Tokenizer, stop: Sequence[str] = ()):
         self.usage = TextUsage()
         self._words = words
         self._tokenizer = tokenizer
@@ -91,7 +89,10 @@ class TextStream:
         if found:
             return self._held[: min(found)], True
         keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
-        text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        text, self._held = (
+            self._held[: len(self._held) - keep],
+            self._held[len(self._held) - keep :],
+        )
         return text, False
 
     def _token_texts(self, event: TokenEvent) -> tuple[TokenText, ...]:
