@@ -131,6 +131,11 @@ class LLM:
         """The longest context the model reads, in tokens."""
         return self._base.config.max_positions
 
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids the model knows."""
+        return self._base.config.vocab_size
+
     def load_adapters(self) -> list[AdapterRef]:
         """Load every adapter in the folder now, rather than when it is first asked for.
 

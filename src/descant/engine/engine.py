@@ -38,7 +38,7 @@ from descant.engine.requests import (
     TokenEvent,
 )
 from descant.engine.runner import Runner
-from descant.engine.sampler import choose_all
+from descant.engine.sampler import Choice, choose_all
 from descant.engine.scheduler import Scheduler
 from descant.engine.scoring import Scoring
 from descant.engine.sequence import Sequence
@@ -135,6 +135,12 @@ class Engine:
         self._runner = Runner(
             model, self._cache(), self.adapters, kernel or choose_kernel(model.device, model.dtype)
         )
+
+    @property
+    def max_sequence_tokens(self) -> int:
+        """The most tokens that prompt and answer together can have."""
+        in_cache = self.blocks.num_blocks * self.config.block_tokens
+        return min(self.model.config.max_positions, in_cache)
 
     @property
     def is_idle(self) -> bool:
@@ -301,14 +307,25 @@ class Engine:
             choices = choose_all(logits, choosers)
         events: list[Event] = []
         for sequence, choice in zip(sequences, choices, strict=True):
-            job_id, generation = self._generation_of(sequence)
-            if generation.extend(choice.token_id):
-                events.append(
-                    TokenEvent(job_id, choice.token_id, choice.logprob, choice.top_logprobs)
-                )
-            if sequence.finish_reason is not None:
-                self.scheduler.finish(sequence)
-                events.append(self._done(job_id, generation.result()))
+            events += self._take(sequence, choice)
+        return events
+
+    def _take(self, sequence: Sequence, choice: Choice | DescantError) -> list[Event]:
+        """Let one generation go on behind its next token, or end."""
+        job_id, generation = self._generation_of(sequence)
+        try:
+            if isinstance(choice, DescantError):
+                raise choice
+            is_text = generation.extend(choice.token_id)
+        except DescantError as error:
+            self.cancel(job_id)
+            return [FailedEvent(job_id, error)]
+        events: list[Event] = []
+        if is_text:
+            events.append(TokenEvent(job_id, choice.token_id, choice.logprob, choice.top_logprobs))
+        if sequence.finish_reason is not None:
+            self.scheduler.finish(sequence)
+            events.append(self._done(job_id, generation.result()))
         return events
 
     def _generation_of(self, sequence: Sequence) -> tuple[int, Generation]:

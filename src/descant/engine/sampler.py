@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from descant.engine.requests import SamplingParams
-from descant.schema import Constraint
+from descant.schema import Constraint, DescantError
 
 _CANDIDATES = 512
 """Most of the mass is among the likeliest few; only where it is not, the whole row is sorted."""
@@ -137,13 +137,25 @@ class TokenChooser:
         return reaches or float(kept[-1]) < self.params.min_p * float(kept[0])
 
 
-def choose_all(logits: Float[Tensor, "N V"], choosers: Sequence[TokenChooser]) -> list[Choice]:
-    """Return every generation's next token; the greedy ones are found in one pass."""
+def choose_all(
+    logits: Float[Tensor, "N V"], choosers: Sequence[TokenChooser]
+) -> list[Choice | DescantError]:
+    """Return every generation's next token; the greedy ones are found in one pass.
+
+    A constraint that turns out to be too costly gives its error, for that generation alone.
+    """
     likeliest = logits.argmax(-1).tolist()
     return [
-        Choice(token_id) if chooser.is_plain else chooser.choose(row)
+        Choice(token_id) if chooser.is_plain else _choice_or_error(chooser, row)
         for token_id, chooser, row in zip(likeliest, choosers, logits, strict=True)
     ]
+
+
+def _choice_or_error(chooser: TokenChooser, logits: Float[Tensor, " V"]) -> Choice | DescantError:
+    try:
+        return chooser.choose(logits)
+    except DescantError as error:
+        return error
 
 
 def _at(weights: Float[Tensor, " N"], point: float) -> int:

@@ -183,3 +183,10 @@ class EngineFailed(DescantError):
 
     code = "engine_failed"
     http_status = 500
+
+
+class ClientGone(DescantError):
+    """Whoever asked hung up before the answer was there."""
+
+    code = "client_gone"
+    http_status = 499

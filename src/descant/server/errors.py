@@ -24,11 +24,18 @@ def refuse(
 ) -> JSONResponse:
     """Return one error, its type following from its status, and note its code on the request."""
     request.state.error_code = code
+    return JSONResponse(error_object(status, message, code, param), status, headers)
+
+
+def error_object(
+    status: int, message: str, code: str, param: str | None = None
+) -> dict[str, dict[str, str | None]]:
+    """Return one error as OpenAI's API writes it, its type following from its status."""
     message = message if message.endswith((".", "?", "!")) else f"{message}."
     error = {"message": message, "type": _type_of(status), "code": code, "param": param}
     # What is quoted from the request may hold half of a surrogate pair, which UTF-8 cannot carry.
     whole = {key: value and value.encode(errors="replace").decode() for key, value in error.items()}
-    return JSONResponse({"error": whole}, status, headers)
+    return {"error": whole}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -40,7 +47,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _descant_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DescantError)
-    return refuse(request, error.http_status, str(error), error.code, error.field)
+    headers = {"retry-after": "1"} if error.http_status in (429, 503) else None
+    return refuse(request, error.http_status, str(error), error.code, error.field, headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:

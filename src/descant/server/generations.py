@@ -7,7 +7,7 @@ other threads; the event loop only passes on what comes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -245,7 +245,7 @@ async def _whole(service: Service, prompt: Prompt, stream: TextStream) -> Choice
 
 async def _observed(
     service: Service, prompt: Prompt, stream: TextStream
-) -> AsyncIterator[TextPiece]:
+) -> AsyncGenerator[TextPiece, None]:
     """Yield a text's pieces and keep the books."""
     metrics, adapter = service.metrics, BASE if prompt.adapter is None else prompt.model
     started = last = service.clock()

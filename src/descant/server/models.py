@@ -12,13 +12,13 @@ from descant.server.service import Service
 def models_router(service: Service) -> APIRouter:
     """Return the route that lists models."""
     router = APIRouter()
-    llm = service.llm
+    llm, created = service.llm, service.created_now()
 
     @router.get("/v1/models", summary="The base model and its adapters")
     async def list_models() -> dict[str, Any]:
-        base = _card(llm.model_name, service.created, parent=None, content_hash=llm.base_hash)
+        base = _card(llm.model_name, created, parent=None, content_hash=llm.base_hash)
         adapters = [
-            _card(entry.name, service.created, llm.model_name, entry.version)
+            _card(entry.name, created, llm.model_name, entry.version)
             for entry in sorted(llm.library.list(), key=lambda entry: entry.name)
             if entry.is_current
         ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from descant.llm import LLM
 from descant.monitoring import Metrics
 from descant.schema import Indicator
 from descant.schema.errors import InvalidConfig
 from descant.server.engine_thread import EngineThread
+from descant.text import GrammarCompiler
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,17 @@ class Service:
     indicators: tuple[Indicator, ...]
     metrics: Metrics
     clock: Callable[[], float] = time.perf_counter
-    created: int = field(default_factory=lambda: int(time.time()))
-    """Seconds since 1970, as OpenAI's objects state it."""
+    now: Callable[[], float] = time.time
+    """Seconds since 1970, as OpenAI's objects state when they were created."""
+
+    def created_now(self) -> int:
+        """Return the time of day as OpenAI's objects state it."""
+        return int(self.now())
+
+    @cached_property
+    def grammars(self) -> GrammarCompiler:
+        """Compiles what answers have to follow; made when first needed, since that takes a while."""
+        return GrammarCompiler(self.llm.tokenizer, self.llm.vocab_size)
 
     @classmethod
     def start(

@@ -6,7 +6,7 @@ may turn out to be the beginning of a stop string is held back until that is kno
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from descant.engine import GenerateResult, TokenEvent
@@ -53,7 +53,7 @@ class TextStream:
         self._stop = tuple(stop)
         self._held = ""
 
-    async def pieces(self) -> AsyncIterator[TextPiece]:
+    async def pieces(self) -> AsyncGenerator[TextPiece, None]:
         """Yield the text; leaving early cancels the generation.
 
         Raises:
