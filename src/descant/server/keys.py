@@ -114,10 +114,10 @@ class Keys:
         self._version = _version(path)
         self._callers = _load(path)
 
-    def find(self, secret: str) -> Caller | None:
+    def find(self, secret: bytes) -> Caller | None:
         """Return the caller whose secret this is; the time it takes tells nothing of the keys."""
         self._refresh()
-        offered = hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+        offered = hashlib.sha256(secret).hexdigest()
         found = None
         for digest, caller in self._callers.items():
             if hmac.compare_digest(digest, offered):
@@ -184,9 +184,10 @@ def identify(request: Request) -> Caller:
     return caller
 
 
-def _secret(scope: Scope) -> str | None:
+def _secret(scope: Scope) -> bytes | None:
     scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
-    return secret.strip() or None if scheme.lower() == "bearer" else None
+    # Headers are bytes, which `Headers` shows as Latin-1.
+    return secret.strip().encode("latin-1") or None if scheme.lower() == "bearer" else None
 
 
 def _refusal(scope: Scope) -> ASGIApp:
