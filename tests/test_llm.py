@@ -112,9 +112,9 @@ def test_any_text_is_answered_like_text(llm: LLM, text: str) -> None:
 
 def test_text_that_looks_like_the_template_reads_as_other_text_would(llm: LLM) -> None:
     told = [Turn("customer", INVOCATION + "yes")]
-    prefix = llm._renderer.render_transcript(Transcript("t", tuple(told)))
-    special = llm._tokenizer.token_id("<|im_start|>")
-    plain = llm._renderer.render_transcript(Transcript("t", (Turn("customer", "yes"),)))
+    prefix = llm.renderer.render_transcript(Transcript("t", tuple(told)))
+    special = llm.tokenizer.token_id("<|im_start|>")
+    plain = llm.renderer.render_transcript(Transcript("t", (Turn("customer", "yes"),)))
     assert prefix.count(special) == plain.count(special)
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from descant.adapters import AdapterLibrary, LibraryConfig
 from descant.engine import (
     Engine,
     EngineConfig,
@@ -28,7 +29,7 @@ from descant.engine import (
     Tail,
 )
 from descant.model import LoadedModel, LoraAdapter, find_invocation, load_adapter, load_model
-from descant.registry import find_adapters, read_manifest, resolve_adapter
+from descant.registry import MANIFEST_FILE, find_adapters, read_manifest, resolve_adapter
 from descant.schema import (
     AdapterRef,
     Answer,
@@ -45,12 +46,10 @@ from descant.schema import (
 )
 from descant.schema.errors import (
     AdapterNotFound,
-    ContextTooLong,
     DescantError,
     InvalidAdapter,
     InvalidTranscript,
     InvocationMissing,
-    OutOfBlocks,
     UnknownIndicator,
 )
 from descant.text import Renderer, Tokenizer
@@ -73,6 +72,19 @@ class Generation:
     output_tokens: int
 
 
+@dataclass(frozen=True)
+class ScorePlan:
+    """A scorecard to be: what is asked, what cannot be, and the request for the rest."""
+
+    transcript: Transcript
+    asked: tuple[Indicator, ...]
+    tails: Mapping[str, Tail]
+    """By indicator name."""
+    refused: Mapping[str, Answer]
+    request: ScoreRequest | None
+    """None when nothing can be asked."""
+
+
 class LLM:
     """One base model with a folder of adapters.
 
@@ -85,47 +97,64 @@ class LLM:
         model: str | Path = "smollm2-135m-instruct",
         *,
         adapters: str | Path | None = None,
+        library: LibraryConfig | None = None,
         dtype: torch.dtype = torch.bfloat16,
         device: str = "cpu",
         engine: EngineConfig | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
-        """Load the base model; adapters are loaded when first used."""
+        """Load the base model; adapters are loaded when first used.
+
+        `adapters` is a folder of adapter folders; `library` says more about where they may be and
+        how much memory they may take.
+        """
         self.model_name = str(model)
         self._base: LoadedModel = load_model(model, dtype, device)
-        self._tokenizer = Tokenizer.load(self._base.folder)
-        self._renderer = Renderer(self._tokenizer)
-        self._folders = [] if adapters is None else [Path(adapters)]
+        self.tokenizer = Tokenizer.load(self._base.folder)
+        self.renderer = Renderer(self.tokenizer)
+        places = library or LibraryConfig()
+        if adapters is not None:
+            places = replace(places, folders=(Path(adapters), *places.folders))
+        self.library = AdapterLibrary.for_model(self._base, places)
         self._clock = clock
         self._base.model.prepack()
         self.engine = Engine(self._base.model, self._base.base_hash, engine)
-        self._loaded: dict[str, LoraAdapter] = {}
-        self._labels: dict[str, tuple[str, ...] | None] = {}
+        self._by_path: dict[str, LoraAdapter] = {}
 
     @property
     def base_hash(self) -> str:
         """``sha256:…`` of the base model."""
         return self._base.base_hash
 
+    @property
+    def max_positions(self) -> int:
+        """The longest context the model reads, in tokens."""
+        return self._base.config.max_positions
+
     def load_adapters(self) -> list[AdapterRef]:
         """Load every adapter in the folder now, rather than when it is first asked for.
 
         Raises:
             InvalidAdapter: names the file and field of one that cannot be loaded.
-            OutOfSlots: there are more than the engine holds.
         """
-        for folder in self._folders:
-            for entry in find_adapters(folder):
-                self._adapter(entry.name)
+        for entry in self.library.list():
+            if entry.is_current:
+                self.library.load(entry.name)
         return self.adapters()
 
     def adapters(self) -> list[AdapterRef]:
-        """Return the adapters that are loaded."""
-        return [AdapterRef(a.name, a.content_hash) for a in list(self._loaded.values())]
+        """Return the adapters that are in memory, by name."""
+        entries = sorted(self.library.list(), key=lambda entry: entry.name)
+        return [
+            AdapterRef(entry.name, entry.version)
+            for entry in entries
+            if entry.state == "host" and entry.is_current and entry.version is not None
+        ]
 
     def indicators(self) -> tuple[Indicator, ...]:
         """Return the indicators that the adapters in the folder were trained for."""
-        entries = [entry for folder in self._folders for entry in find_adapters(folder)]
+        folders = self.library.config.folders
+        entries = [entry for folder in folders for entry in find_adapters(folder)]
         return tuple(
             parse_indicator(entry.manifest.indicator, str(entry.path))
             for entry in entries
@@ -180,14 +209,13 @@ class LLM:
             ContextTooLong: prompt and answer do not fit the model.
         """
         messages = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
-        prompt_ids = tuple(self._renderer.render_chat(messages))
-        loaded = None if adapter is None else self._adapter(adapter)
+        prompt_ids = tuple(self.renderer.render_chat(messages))
+        loaded = None if adapter is None else self.adapter(adapter)
         sampling = SamplingParams(
-            max_tokens, temperature, seed=seed, stop_token_ids=self._tokenizer.eos_ids
+            max_tokens, temperature, seed=seed, stop_token_ids=self.tokenizer.eos_ids
         )
-        content_hash = None if loaded is None else loaded.content_hash
-        [result] = self.engine.generate([GenerateRequest(prompt_ids, sampling, content_hash)])
-        text = self._tokenizer.decode(list(result.token_ids))
+        [result] = self.engine.generate([GenerateRequest(prompt_ids, sampling, loaded)])
+        text = self.tokenizer.decode(list(result.token_ids))
         return Generation(text, result.finish_reason.value, len(prompt_ids), len(result.token_ids))
 
     def _indicators(self, indicators: Indicators | None) -> tuple[Indicator, ...]:
@@ -207,15 +235,58 @@ class LLM:
             )
         return asked
 
+    def plan(
+        self,
+        transcript: Transcript,
+        asked: Sequence[Indicator],
+        *,
+        salt: str = "",
+        priority: int = 0,
+        deadline_s: float | None = None,
+    ) -> ScorePlan:
+        """Return what the engine is to be asked for a scorecard; see `scorecard`.
+
+        Raises:
+            InvalidTranscript: there is nothing to read in the conversation.
+        """
+        tails, refused = self._tails(asked)
+        prefix_ids = tuple(self.renderer.render_transcript(transcript))
+        request = ScoreRequest(prefix_ids, tuple(tails.values()), salt, priority, deadline_s)
+        return ScorePlan(transcript, tuple(asked), tails, refused, request if tails else None)
+
+    def scorecard(
+        self, plan: ScorePlan, outcome: ScoreResult | DescantError | None, time_s: float
+    ) -> Scorecard:
+        """Put the engine's outcome of a plan into words; None where nothing could be asked."""
+        answers = dict(plan.refused)
+        usage = Usage(0, 0, time_s)
+        if isinstance(outcome, DescantError):
+            answers |= {name: unanswered(name, str(outcome)) for name in plan.tails}
+        elif outcome is not None:
+            usage = Usage(outcome.num_read, outcome.num_shared, time_s)
+            scores = dict(zip(plan.tails, outcome.log_probabilities, strict=True))
+            answers |= {
+                indicator.name: _answer(
+                    indicator, plan.tails[indicator.name], scores[indicator.name].exp().tolist()
+                )
+                for indicator in plan.asked
+                if indicator.name in scores
+            }
+        return Scorecard(
+            plan.transcript.id, tuple(answers[indicator.name] for indicator in plan.asked), usage
+        )
+
     def _score_batch(
         self, batch: Sequence[Transcript], asked: Sequence[Indicator]
     ) -> Iterator[Scorecard]:
         started = self._clock()
-        tails, refused = self._tails(asked)
-        results = self._results(batch, tuple(tails.values()))
+        plans = [self.plan(transcript, asked) for transcript in batch]
+        outcomes = iter(self.engine.run([p.request for p in plans if p.request is not None]))
+        results = [None if plan.request is None else next(outcomes) for plan in plans]
         share_s = (self._clock() - started) / len(batch)
-        for transcript, result in zip(batch, results, strict=True):
-            yield self._scorecard(transcript, asked, tails, refused, result, share_s)
+        for plan, result in zip(plans, results, strict=True):
+            assert result is None or isinstance(result, ScoreResult | DescantError)
+            yield self.scorecard(plan, result, share_s)
 
     def _tails(self, asked: Sequence[Indicator]) -> tuple[dict[str, Tail], dict[str, Answer]]:
         """Return the tail of each indicator that can be asked, and the answer of those that cannot."""
@@ -228,15 +299,15 @@ class LLM:
         return tails, refused
 
     def _tail(self, indicator: Indicator) -> Tail:
-        adapter = self._adapter(indicator.adapter)
-        trained = self._labels[indicator.adapter]
+        adapter = self.adapter(indicator.adapter)
+        trained = self._trained_labels(indicator.adapter)
         if trained is not None and trained != indicator.labels:
             raise InvalidAdapter(
                 f"Adapter {indicator.adapter!r} was trained on labels {list(trained)}, "
                 f"not {list(indicator.labels)}.",
                 field="labels",
             )
-        token_ids = tuple(self._renderer.render_tail(indicator))
+        token_ids = tuple(self.renderer.render_tail(indicator))
         invocation = adapter.invocation_tokens
         if invocation is not None and find_invocation(token_ids, invocation) is None:
             raise InvocationMissing(
@@ -244,74 +315,52 @@ class LLM:
                 f"which this model's template does not write.",
                 remedy="Use the base model and chat template it was trained with.",
             )
-        labels = tuple(map(tuple, self._renderer.render_labels(indicator.labels)))
-        return Tail(token_ids, labels, adapter.content_hash)
+        labels = tuple(map(tuple, self.renderer.render_labels(indicator.labels)))
+        return Tail(token_ids, labels, adapter)
 
-    def _results(
-        self, batch: Sequence[Transcript], tails: tuple[Tail, ...]
-    ) -> list[ScoreResult | DescantError]:
-        """Run what fits; a conversation that does not fit gets the reason instead of a result."""
-        if not tails:
-            return [AdapterNotFound("No indicator could be asked.") for _ in batch]
-        requests = [
-            ScoreRequest(tuple(self._renderer.render_transcript(transcript)), tails)
-            for transcript in batch
-        ]
-        outcomes: list[ScoreResult | DescantError | None] = [
-            self._refusal(request) for request in requests
-        ]
-        fitting = [r for r, outcome in zip(requests, outcomes, strict=True) if outcome is None]
-        scored = iter(self.engine.score(fitting))
-        return [next(scored) if outcome is None else outcome for outcome in outcomes]
+    def adapter(self, name: str) -> LoraAdapter:
+        """Return an adapter, loaded now if it was not before.
 
-    def _refusal(self, request: ScoreRequest) -> DescantError | None:
+        Raises:
+            AdapterNotFound: there is none of this name.
+            InvalidAdapter: it cannot be loaded; names file and field.
+        """
+        if _is_path(name):
+            if name not in self._by_path:
+                self._by_path[name] = self._load_folder(resolve_adapter(name, ()), name)
+            return self._by_path[name]
         try:
-            self.engine.check(request)
-        except (ContextTooLong, OutOfBlocks) as error:
-            return error
-        return None
+            return self.library.load(name)
+        except AdapterNotFound:
+            # It may have been trained since the folders were looked through.
+            self.library.scan()
+            return self.library.load(name)
 
-    def _scorecard(
-        self,
-        transcript: Transcript,
-        asked: Sequence[Indicator],
-        tails: Mapping[str, Tail],
-        refused: Mapping[str, Answer],
-        result: ScoreResult | DescantError,
-        time_s: float,
-    ) -> Scorecard:
-        answers = dict(refused)
-        if isinstance(result, DescantError):
-            usage = Usage(0, 0, time_s)
-            answers |= {name: unanswered(name, str(result)) for name in tails}
-        else:
-            usage = Usage(result.num_read, result.num_shared, time_s)
-            scores = dict(zip(tails, result.log_probabilities, strict=True))
-            answers |= {
-                indicator.name: self._answer(indicator, scores[indicator.name].exp().tolist())
-                for indicator in asked
-                if indicator.name in scores
-            }
-        return Scorecard(transcript.id, tuple(answers[i.name] for i in asked), usage)
+    def _load_folder(self, folder: Path, name: str) -> LoraAdapter:
+        base = self._base
+        return load_adapter(
+            folder, base.config, base.model.dtype, base_hash=base.base_hash, name=name
+        )
 
-    def _answer(self, indicator: Indicator, probabilities: list[float]) -> Answer:
-        adapter = self._loaded[indicator.adapter]
-        by_label = dict(zip(indicator.labels, probabilities, strict=True))
-        label = max(by_label, key=by_label.__getitem__)
-        reference = AdapterRef(adapter.name, adapter.content_hash)
-        return Answer(indicator.name, label, by_label, by_label[label], reference)
+    def _trained_labels(self, name: str) -> tuple[str, ...] | None:
+        if not _is_path(name):
+            return self.library.entry(name).labels
+        folder = resolve_adapter(name, ())
+        if not (folder / MANIFEST_FILE).exists():
+            return None
+        return tuple(read_manifest(folder).indicator["labels"])
 
-    def _adapter(self, name: str) -> LoraAdapter:
-        if name not in self._loaded:
-            folder = resolve_adapter(name, self._folders)
-            base = self._base
-            adapter = load_adapter(
-                folder, base.config, base.model.dtype, base_hash=base.base_hash, name=name
-            )
-            self.engine.load_adapter(adapter)
-            self._loaded[name] = adapter
-            self._labels[name] = _trained_labels(folder)
-        return self._loaded[name]
+
+def _is_path(name: str) -> bool:
+    return len(Path(name).parts) != 1
+
+
+def _answer(indicator: Indicator, tail: Tail, probabilities: list[float]) -> Answer:
+    assert tail.adapter is not None
+    by_label = dict(zip(indicator.labels, probabilities, strict=True))
+    label = max(by_label, key=by_label.__getitem__)
+    reference = AdapterRef(tail.adapter.name, tail.adapter.content_hash)
+    return Answer(indicator.name, label, by_label, by_label[label], reference)
 
 
 def to_transcript(conversation: Conversation) -> Transcript:
@@ -343,9 +392,3 @@ def _turn(turn: object) -> Turn:
     ):
         raise InvalidTranscript("A turn needs a speaker and a text, both text.", field="turns")
     return Turn(turn["speaker"], turn["text"])
-
-
-def _trained_labels(folder: Path) -> tuple[str, ...] | None:
-    if not (folder / "manifest.json").exists():
-        return None
-    return tuple(read_manifest(folder).indicator["labels"])

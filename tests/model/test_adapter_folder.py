@@ -338,3 +338,15 @@ def test_the_format_cannot_hold_a_late_start(tmp_path: Path) -> None:
     with pytest.raises(DescantError) as caught:
         save_adapter(tmp_path / "late", late)
     assert caught.value.field == "activation_delay" and not (tmp_path / "late").exists()
+
+
+def test_weights_stay_as_they_were_read_when_the_file_is_written_again(tmp_path: Path) -> None:
+    folder = tmp_path / "refund"
+    save_adapter(folder, tiny_adapter(tiny_config(), 1))
+    adapter = load_adapter(folder, tiny_config())
+    before = {place: (pair.a.clone(), pair.b.clone()) for place, pair in adapter.weights.items()}
+    # In place, as PEFT does: the same file, not a new one of the same name.
+    (folder / WEIGHTS).write_bytes(bytes((folder / WEIGHTS).stat().st_size))
+    for place, (a, b) in before.items():
+        assert torch.equal(adapter.weights[place].a, a)
+        assert torch.equal(adapter.weights[place].b, b)

@@ -182,8 +182,7 @@ def test_the_engine_scores_as_the_trainer_saw_it(tmp_path: Path) -> None:
             0,
             trainer.stack.pairs(index),
         )
-        engine.load_adapter(adapter)
-        tails.append(Tail(INVOCATION, question.labels, question.name))
+        tails.append(Tail(INVOCATION, question.labels, adapter))
     results = engine.score([ScoreRequest(row.prefix_ids, tuple(tails)) for row in rows])
     readings = trainer.readings.get(range(64), [row.prefix_ids for row in trainer.examples])
     weights = {question.name: [1.0, 1.0] for question in QUESTIONS}

@@ -118,7 +118,7 @@ class _Bench:
         slot_bytes = bytes_per_slot(
             shape.num_layers, shape.num_kv_heads, shape.head_dim, base.model.dtype
         )
-        config = EngineConfig(kv_cache_bytes=slots * slot_bytes, max_adapters=adapters)
+        config = EngineConfig(kv_cache_bytes=slots * slot_bytes)
         self.engine = Engine(base.model, base.base_hash, config)
         self.prefix = _words(shape.vocab_size, tokens)
         labels = tuple(tuple(renderer.render_label(label)) for label in ("no", "yes"))
@@ -127,8 +127,7 @@ class _Bench:
         self.tails: tuple[Tail, ...] = ()
         for seed in range(adapters):
             adapter = random_adapter(base, invocation, rank, seed)
-            self.engine.load_adapter(adapter)
-            self.tails += (Tail(invocation, labels, adapter.content_hash),)
+            self.tails += (Tail(invocation, labels, adapter),)
         self._salts = map(str, itertools.count())
 
     def read(self) -> None:

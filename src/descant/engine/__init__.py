@@ -1,21 +1,45 @@
 """Token ids to token ids: continuous batches of sequences over a paged, shared KV cache."""
 
 from descant.engine.adapter_pool import AdapterPool
-from descant.engine.engine import Engine, EngineConfig, GenerateRequest, GenerateResult
+from descant.engine.engine import Engine, EngineConfig, EngineStats
 from descant.engine.kv_cache import bytes_per_slot
-from descant.engine.scoring import ScoreRequest, ScoreResult, Tail
-from descant.engine.sequence import FinishReason, SamplingParams
+from descant.engine.requests import (
+    DoneEvent,
+    EmbedRequest,
+    EmbedResult,
+    Event,
+    FailedEvent,
+    FinishReason,
+    GenerateRequest,
+    GenerateResult,
+    Request,
+    Result,
+    SamplingParams,
+    ScoreRequest,
+    ScoreResult,
+    Tail,
+    TokenEvent,
+)
 
 __all__ = [
     "AdapterPool",
+    "DoneEvent",
+    "EmbedRequest",
+    "EmbedResult",
     "Engine",
     "EngineConfig",
+    "EngineStats",
+    "Event",
+    "FailedEvent",
     "FinishReason",
     "GenerateRequest",
     "GenerateResult",
+    "Request",
+    "Result",
     "SamplingParams",
     "ScoreRequest",
     "ScoreResult",
     "Tail",
+    "TokenEvent",
     "bytes_per_slot",
 ]

@@ -1,4 +1,4 @@
-"""Resident adapters: one stack of matrices a layer and site, a slot each.
+"""Active adapters: one stack of matrices a layer and site, a slot each.
 
 `AdapterPool` puts adapters in slots by content hash. `BatchedLora` applies them to a step whose
 tokens are sorted by slot, one batched product per run of neighbouring slots: adapter weights are
@@ -7,7 +7,8 @@ never copied, least of all once per token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.model import SITE_MODULES, LoraAdapter, ModelConfig, Site, fuse
-from descant.schema.errors import OutOfSlots
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,33 @@ class AdapterRun:
 
 @dataclass(frozen=True)
 class SiteStack:
-    """Every resident adapter's matrices at one layer and site."""
+    """Every active adapter's matrices at one layer and site."""
 
     shrink: Float[Tensor, "A I K"]
     expand: Float[Tensor, "A K O"]
 
 
 class AdapterPool:
-    """Adapters by slot; room and rank grow as needed up to `max_adapters`."""
+    """Active adapters by content hash, each in a slot; bounded by the bytes of all slots.
+
+    An adapter that somebody has acquired keeps its slot. The others stay where they are until their
+    slot is needed, the longest unused one first. Room is made as it is needed, and every slot is as
+    wide as the highest rank so far.
+    """
 
     def __init__(
-        self, config: ModelConfig, max_adapters: int, dtype: torch.dtype, device: torch.device
+        self, config: ModelConfig, max_bytes: int, dtype: torch.dtype, device: torch.device
     ):
         self.config = config
-        self.max_adapters = max_adapters
+        self.max_bytes = max_bytes
+        self.num_activations = 0
+        """How often an adapter was put into a slot."""
+        self.num_evictions = 0
         self._like = torch.empty(0, dtype=dtype, device=device)
-        self._adapters: dict[str, LoraAdapter] = {}
+        self._active: OrderedDict[str, LoraAdapter] = OrderedDict()
+        """The longest unused first."""
         self._slot_of: dict[str, int] = {}
+        self._users: Counter[str] = Counter()
         self._capacity = 0
         self._rank = 0
         self._stacks: dict[tuple[int, Site], SiteStack] = {}
@@ -69,56 +79,100 @@ class AdapterPool:
 
     @property
     def num_bytes(self) -> int:
-        """What the stacks take."""
+        """What the slots take."""
         stacks = self._stacks.values()
         return sum(s.shrink.nbytes + s.expand.nbytes for s in stacks)
 
+    @property
+    def num_used(self) -> int:
+        """Adapters somebody has acquired."""
+        return len(self._users)
+
     def slot(self, content_hash: str) -> int:
-        """Return the slot of a resident adapter."""
+        """Return the slot of an active adapter."""
         return self._slot_of[content_hash]
 
-    def get(self, content_hash: str) -> LoraAdapter:
-        """Return a resident adapter."""
-        return self._adapters[content_hash]
+    def most_at_once(self, adapters: Iterable[LoraAdapter]) -> int:
+        """Return how many adapters as wide as the widest of these fit beside each other."""
+        rank = max((adapter.rank for adapter in adapters), default=1)
+        return max(1, self.max_bytes // self._slot_bytes(max(rank, self._rank)))
 
-    def load(self, adapter: LoraAdapter) -> None:
-        """Make an adapter resident; one with the same content hash is already there.
+    def acquire(self, adapters: Mapping[str, LoraAdapter]) -> bool:
+        """Make these active for one more user each, all or none; return whether there was room."""
+        missing = [adapter for key, adapter in adapters.items() if key not in self]
+        if missing:
+            self._widen(max(adapter.rank for adapter in missing))
+            held = set(self._users) | {key for key in adapters if key in self}
+            if len(held) + len(missing) > self.most_at_once(adapters.values()):
+                return False
+            for adapter in missing:
+                self._place(adapter, held)
+        for key in adapters:
+            self._users[key] += 1
+            self._active.move_to_end(key)
+        return True
 
-        Raises:
-            OutOfSlots: `max_adapters` are resident.
-        """
-        if adapter.content_hash in self:
-            return
-        if len(self) >= self.max_adapters:
-            raise OutOfSlots(
-                f"All {self.max_adapters} adapter slots are taken.",
-                remedy="Unload an adapter, or raise max_adapters.",
-            )
-        self._make_room(adapter.rank)
-        taken = set(self._slot_of.values())
-        slot = next(i for i in range(self._capacity) if i not in taken)
-        self._slot_of[adapter.content_hash] = slot
-        self._adapters[adapter.content_hash] = adapter
-        self._fill(slot, adapter)
-
-    def unload(self, content_hash: str) -> None:
-        """Free an adapter's slot; its matrices are overwritten by the next one."""
-        del self._slot_of[content_hash]
-        del self._adapters[content_hash]
+    def release(self, content_hashes: Iterable[str]) -> None:
+        """Take back one user of each; without users an adapter may lose its slot."""
+        for content_hash in content_hashes:
+            self._users[content_hash] -= 1
+            if not self._users[content_hash]:
+                del self._users[content_hash]
 
     def stack(self, layer: int, site: Site) -> SiteStack | None:
         """Return the matrices at one layer and site; None where no adapter has ever had any."""
         return self._stacks.get((layer, site))
 
-    def _make_room(self, rank: int) -> None:
-        if len(self) < self._capacity and rank <= self._rank:
-            return
+    def check_integrity(self) -> None:
+        """Assert the invariants; for tests and for an idle engine."""
+        slots = list(self._slot_of.values())
+        assert len(set(slots)) == len(slots), "two adapters share a slot"
+        assert all(slot < self._capacity for slot in slots), "a slot does not exist"
+        assert self._slot_of.keys() == self._active.keys()
+        assert self._users.keys() <= self._active.keys(), "a used adapter lost its slot"
+        assert all(count > 0 for count in self._users.values())
+
+    def _place(self, adapter: LoraAdapter, held: Set[str]) -> None:
+        while len(self) >= self.most_at_once([adapter]):
+            self._evict(next(key for key in self._active if key not in held))
         if len(self) == self._capacity:
-            self._capacity = min(self.max_adapters, max(4, 2 * self._capacity))
-        self._rank = max(rank, self._rank)
+            self._rebuild(min(self.most_at_once([adapter]), max(4, 2 * self._capacity)))
+        taken = set(self._slot_of.values())
+        slot = next(index for index in range(self._capacity) if index not in taken)
+        self._slot_of[adapter.content_hash] = slot
+        self._active[adapter.content_hash] = adapter
+        self._fill(slot, adapter)
+        self.num_activations += 1
+
+    def _evict(self, content_hash: str) -> None:
+        del self._slot_of[content_hash]
+        del self._active[content_hash]
+        self.num_evictions += 1
+
+    def _widen(self, rank: int) -> None:
+        if rank <= self._rank:
+            return
+        self._rank = rank
+        most = self.most_at_once([])
+        for key in [key for key in self._active if key not in self._users]:
+            if len(self) > most:
+                self._evict(key)
+        if self._active:
+            self._rebuild(max(len(self), min(self._capacity, most)))
+
+    def _rebuild(self, capacity: int) -> None:
+        self._capacity = capacity
         self._stacks = {}
-        for content_hash, slot in self._slot_of.items():
-            self._fill(slot, self._adapters[content_hash])
+        self._slot_of = {key: slot for slot, key in enumerate(self._slot_of)}
+        for key, slot in self._slot_of.items():
+            self._fill(slot, self._active[key])
+
+    def _slot_bytes(self, rank: int) -> int:
+        shape, width = self.config, 0
+        for modules in SITE_MODULES.values():
+            outputs = sum(shape.out_features(module) for module in modules)
+            width += len(modules) * (shape.in_features(modules[0]) + outputs)
+        return rank * width * shape.num_layers * self._like.itemsize
 
     def _fill(self, slot: int, adapter: LoraAdapter) -> None:
         for layer in range(self.config.num_layers):

@@ -206,7 +206,7 @@ def _kept_rows(placed: Seq[tuple[Scheduled, int]]) -> list[tuple[Sequence, slice
     for item, first_row in placed:
         sequence = item.sequence
         stop = first_row + item.num_tokens
-        if sequence.sampling is not None:
+        if sequence.chooser is not None:
             if item.num_tokens == sequence.num_remaining:
                 kept.append((sequence, slice(stop - 1, stop)))
         elif sequence.read_from is not None:

@@ -8,76 +8,53 @@ itself is an adapter that never acts.
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from descant.engine.adapter_pool import AdapterPool
-from descant.engine.label_trie import LabelIds, LabelTrie, build_trie, label_log_probabilities
+from descant.engine.label_trie import LabelTrie, build_trie, label_log_probabilities
+from descant.engine.requests import ScoreRequest, ScoreResult, Tail
 from descant.engine.sequence import Sequence
 from descant.model import LoraAdapter, Transformer
-from descant.schema.errors import AdapterNotFound, InputError, InvocationMissing
-
-
-@dataclass(frozen=True)
-class Tail:
-    """One question behind a prefix: its tokens, its adapter, its labels as token ids."""
-
-    token_ids: tuple[int, ...]
-    labels: tuple[LabelIds, ...]
-    adapter_hash: str | None = None
-    """Content hash of a loaded adapter; None asks the base model."""
-
-
-@dataclass(frozen=True)
-class ScoreRequest:
-    """One prefix and every question about it."""
-
-    prefix_ids: tuple[int, ...]
-    tails: tuple[Tail, ...]
-    salt: str = ""
-    """Cached blocks are shared only between requests of equal salt."""
-
-
-@dataclass(frozen=True)
-class ScoreResult:
-    """What the adapters said, and what it took."""
-
-    log_probabilities: tuple[Float[Tensor, " labels"], ...]
-    """One per tail, normalised over that tail's labels."""
-    num_read: int
-    """Tokens that went through the model."""
-    num_shared: int
-    """Tokens that would have gone through it too, had every tail read the prefix for itself."""
+from descant.schema.errors import InputError, InvocationMissing
 
 
 class Scoring:
     """A score request under way: its readings, and per tail the forks that carry its labels."""
 
-    def __init__(self, request: ScoreRequest, pool: AdapterPool):
+    def __init__(self, request: ScoreRequest, adapters_at_once: int):
         """Lay out the sequences; nothing runs yet.
 
+        A reading and its forks are admitted together. Where they need more adapters than can be
+        active at once, further readings carry the rest; they find the prefix in the cache.
+
         Raises:
-            AdapterNotFound: a tail names an adapter that is not resident.
             InvocationMissing: an aLoRA adapter's invocation is not in its tail.
             InvalidIndicator: two labels of a tail cannot be told apart.
         """
         if not request.prefix_ids or not request.tails:
             raise InputError("A score request needs a prefix and at least one tail.")
+        if not all(tail.token_ids for tail in request.tails):
+            raise InputError("A tail needs at least one token.", field="tails")
         self.request = request
         self.tries = [build_trie(tail.labels) for tail in request.tails]
-        self._readings: dict[str | None, Sequence] = {}
+        self._adapters_at_once = adapters_at_once
+        self.readings: list[Sequence] = []
+        """The shared reading, and one for each adapter that is active from the start."""
+        self._open: dict[str | None, Sequence] = {}
         self.forks = [
-            self._fork(tail, trie, pool)
-            for tail, trie in zip(request.tails, self.tries, strict=True)
+            self._fork(tail, trie) for tail, trie in zip(request.tails, self.tries, strict=True)
         ]
 
     @property
-    def readings(self) -> list[Sequence]:
-        """The shared reading, and one for each adapter that is active from the start."""
-        return list(self._readings.values())
+    def sequences(self) -> list[Sequence]:
+        """What has to be queued."""
+        return self.readings
+
+    @property
+    def is_done(self) -> bool:
+        """True when every fork has been computed."""
+        return all(fork.hidden and not fork.num_remaining for forks in self.forks for fork in forks)
 
     def result(self, model: Transformer) -> ScoreResult:
         """Return every tail's label probabilities; the sequences must have run."""
@@ -91,14 +68,14 @@ class Scoring:
             scores = self._label_scores(model)
         return ScoreResult(scores, num_run, num_alone - num_run)
 
-    def _fork(self, tail: Tail, trie: LabelTrie, pool: AdapterPool) -> list[Sequence]:
-        activation = _activation(tail, len(self.request.prefix_ids), pool)
-        reading = self._reading(tail.adapter_hash if activation == 0 else None)
+    def _fork(self, tail: Tail, trie: LabelTrie) -> list[Sequence]:
+        activation = _activation(tail, len(self.request.prefix_ids))
+        reading = self._reading(tail, activation)
         beginning = [*self.request.prefix_ids, *tail.token_ids]
         forks = [
             Sequence(
                 [*beginning, *path],
-                adapter_hash=tail.adapter_hash,
+                adapter=tail.adapter,
                 activation=activation,
                 salt=self.request.salt,
                 read_from=len(beginning) - 1,
@@ -108,12 +85,22 @@ class Scoring:
         reading.children.extend(forks)
         return forks
 
-    def _reading(self, adapter_hash: str | None) -> Sequence:
-        if adapter_hash not in self._readings:
-            self._readings[adapter_hash] = Sequence(
-                list(self.request.prefix_ids), adapter_hash=adapter_hash, salt=self.request.salt
-            )
-        return self._readings[adapter_hash]
+    def _reading(self, tail: Tail, activation: int) -> Sequence:
+        adapter = tail.adapter if activation == 0 else None
+        key = None if adapter is None else adapter.content_hash
+        reading = self._open.get(key)
+        if reading is not None and self._has_room(reading, tail):
+            return reading
+        reading = Sequence(list(self.request.prefix_ids), adapter=adapter, salt=self.request.salt)
+        self._open[key] = reading
+        self.readings.append(reading)
+        return reading
+
+    def _has_room(self, reading: Sequence, tail: Tail) -> bool:
+        active = reading.adapters()
+        if tail.adapter is None or tail.adapter.content_hash in active:
+            return True
+        return len(active) < self._adapters_at_once
 
     def _label_scores(self, model: Transformer) -> tuple[Tensor, ...]:
         closed = [i for i, trie in enumerate(self.tries) if trie.single_tokens is not None]
@@ -157,23 +144,9 @@ def first_active(adapter: LoraAdapter, token_ids: Seq[int]) -> int:
     return position
 
 
-def resident(pool: AdapterPool, content_hash: str) -> LoraAdapter:
-    """Return a resident adapter.
-
-    Raises:
-        AdapterNotFound: it is not resident.
-    """
-    if content_hash not in pool:
-        raise AdapterNotFound(
-            f"Adapter {content_hash} is not loaded.", remedy="Load it into the engine first."
-        )
-    return pool.get(content_hash)
-
-
-def _activation(tail: Tail, num_prefix: int, pool: AdapterPool) -> int:
-    if tail.adapter_hash is None:
+def _activation(tail: Tail, num_prefix: int) -> int:
+    if tail.adapter is None:
         return num_prefix
-    adapter = resident(pool, tail.adapter_hash)
-    if adapter.activation == "start":
+    if tail.adapter.activation == "start":
         return 0
-    return num_prefix + first_active(adapter, tail.token_ids)
+    return num_prefix + first_active(tail.adapter, tail.token_ids)

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
-class FinishReason(enum.StrEnum):
-    """Why a generation ended, in the wire's words."""
-
-    STOP = "stop"
-    LENGTH = "length"
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How the next token is chosen; temperature 0 is greedy."""
-
-    max_tokens: int = 64
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    seed: int | None = None
-    stop_token_ids: frozenset[int] = frozenset()
+from descant.engine.requests import FinishReason
+from descant.engine.sampler import TokenChooser
+from descant.model import LoraAdapter
 
 
 @dataclass(eq=False)
@@ -35,14 +18,18 @@ class Sequence:
 
     token_ids: list[int]
     """All of them, the shared prefix included; generation appends here."""
-    adapter_hash: str | None = None
+    adapter: LoraAdapter | None = None
     activation: int = 0
     """The position from which the adapter applies."""
     salt: str = ""
+    job_id: int | None = None
+    """The request it belongs to."""
+    rank: tuple[float, int] = (0.0, 0)
+    """Which sequence is served first: a time that priority moves, and the order of arrival."""
     read_from: int | None = None
     """Hidden states are kept for this position and all later prompt positions; None keeps none."""
-    sampling: SamplingParams | None = None
-    generator: torch.Generator | None = None
+    chooser: TokenChooser | None = None
+    """Chooses the tokens of a generation; None: nothing is generated."""
     parent: Sequence | None = None
     """The sequence whose tokens are this one's shared prefix."""
     children: list[Sequence] = field(default_factory=list)
@@ -55,6 +42,8 @@ class Sequence:
     num_computed: int = 0
     num_run: int = 0
     """Tokens that went through the model for this sequence; cached ones did not."""
+    num_cached: int | None = None
+    """Prompt tokens found in the cache when the sequence first ran; None before."""
     num_prompt: int = 0
     keys: list[bytes] = field(default_factory=list)
     """Identities of the full blocks computed so far."""
@@ -72,13 +61,26 @@ class Sequence:
     @property
     def num_slots(self) -> int:
         """Places in the cache it will need in all, the shared prefix included."""
-        return self.num_prompt + (self.sampling.max_tokens if self.sampling is not None else 0)
+        return self.num_prompt + (self.chooser.max_tokens if self.chooser is not None else 0)
 
     @property
     def output_ids(self) -> list[int]:
         """What was generated so far."""
         return self.token_ids[self.num_prompt :]
 
+    @property
+    def adapter_hash(self) -> str | None:
+        """The content hash of its adapter."""
+        return None if self.adapter is None else self.adapter.content_hash
+
     def adapter_at(self, position: int) -> str | None:
         """Return the content hash of the adapter active at a position."""
         return self.adapter_hash if position >= self.activation else None
+
+    def adapters(self) -> dict[str, LoraAdapter]:
+        """Return, by content hash, what must be active while it and its children run."""
+        found = {}
+        for sequence in (self, *self.children):
+            if sequence.adapter is not None:
+                found[sequence.adapter.content_hash] = sequence.adapter
+        return found

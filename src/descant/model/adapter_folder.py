@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from descant.model.adapter_config import MODULE_PATHS, AdapterSettings, settings_of
@@ -161,14 +161,16 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InvalidAdapter(f"{path}: the file is missing.", field=path.name)
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        # Not mapped: whoever writes the file again would change weights that are in use.
+        tensors: dict[str, Tensor] = load(path.read_bytes())
+    # KeyError: a type of number that PyTorch does not have.
+    except (SafetensorError, OSError, KeyError) as error:
         raise InvalidAdapter(
             f"{path}: not a whole safetensors file: {error}.",
             field=path.name,
             remedy="Copy or train it again.",
         ) from error
+    return tensors
 
 
 def _take(path: Path, tensors: dict[str, Tensor], name: str, shape: tuple[int, int]) -> Tensor:

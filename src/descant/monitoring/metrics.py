@@ -1,22 +1,59 @@
 """Prometheus metrics of one process.
 
-A metric that means the same as one of vLLM's has its name, so that dashboards made for vLLM work;
-the others begin with ``descant_``. Everything is registered in the registry that is passed in.
+A metric that means the same as one of vLLM's has its name, so that dashboards and routers made for
+vLLM work; the others begin with ``descant_``. Everything is registered in the registry that is
+passed in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from descant.schema import Scorecard
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+BASE = "base"
+"""What stands for the base model where metrics are by adapter."""
+
 _LABELS = ("model_name",)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+
+
+class EngineFigures(Protocol):
+    """Where an engine stands; `descant.engine.EngineStats` is one."""
+
+    @property
+    def num_running(self) -> int: ...  # noqa: D102
+    @property
+    def num_waiting(self) -> int: ...  # noqa: D102
+    @property
+    def kv_blocks(self) -> int: ...  # noqa: D102
+    @property
+    def kv_blocks_held(self) -> int: ...  # noqa: D102
+    @property
+    def adapters_active(self) -> int: ...  # noqa: D102
+    @property
+    def adapters_used(self) -> int: ...  # noqa: D102
+    @property
+    def adapter_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def adapter_activations(self) -> int: ...  # noqa: D102
+    @property
+    def adapter_evictions(self) -> int: ...  # noqa: D102
+    @property
+    def preemptions(self) -> int: ...  # noqa: D102
+    @property
+    def prompt_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def prompt_tokens_cached(self) -> int: ...  # noqa: D102
 
 
 class Metrics:
@@ -25,6 +62,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, model_name: str):
         self._registry = registry
         self._model_name = model_name
+        self._engine = _EngineCollector(model_name)
+        registry.register(self._engine)
         self._requests = Counter(
             "descant_requests_total",
             "HTTP requests answered.",
@@ -38,23 +77,33 @@ class Metrics:
             registry=registry,
         )
         self._tokens_read = self._counter(
-            "descant_tokens_read_total", "Tokens that went through the model."
+            "descant_tokens_read_total", "Tokens that went through the model for scorecards."
         )
         self._tokens_shared = self._counter(
             "descant_tokens_shared_total",
             "Tokens that did not have to be read again: shared between adapters or cached.",
         )
-        self._reading = self._histogram(
-            "descant_reading_seconds", "Time to read one conversation, before the fan-out."
-        )
-        self._fanout = self._histogram(
-            "descant_fanout_seconds", "Time to answer all indicators of a conversation once read."
+        self._output_tokens = self._counter("vllm:generation_tokens", "Tokens generated.")
+        self._finished = Counter(
+            "vllm:request_success",
+            "Generations that ended, by reason.",
+            (*_LABELS, "finished_reason"),
+            registry=registry,
         )
         self._latency = self._histogram(
-            "vllm:e2e_request_latency_seconds", "Time of a scoring request, waiting included."
+            "vllm:e2e_request_latency_seconds", "Time of a request, waiting included.", _SECONDS
         )
-        self._running = self._gauge("vllm:num_requests_running", "Requests in the engine.")
-        self._waiting = self._gauge("vllm:num_requests_waiting", "Requests waiting for the engine.")
+        self._first_token = self._histogram(
+            "vllm:time_to_first_token_seconds", "From a request to its first token.", _SECONDS
+        )
+        self._inter_token = self._histogram(
+            "vllm:inter_token_latency_seconds", "From one token to the next.", _TOKEN_SECONDS
+        )
+        self._adapters = _AdapterMetrics(registry)
+
+    def take_engine_stats(self, figures: EngineFigures) -> None:
+        """Remember where the engine stands, for the next time somebody asks."""
+        self._engine.figures = figures
 
     def count_request(self, route: str, status: int) -> None:
         """Count one answered request; `route` is a pattern, never a path someone made up."""
@@ -68,23 +117,32 @@ class Metrics:
         for answer in scorecard.answers:
             outcome = "answered" if answer.unanswered is None else "unanswered"
             self._answers.labels(answer.indicator, outcome).inc()
+            if answer.adapter is not None:
+                self._adapters.requests.labels(answer.adapter.name).inc()
 
-    def observe_phases(self, reading_s: float, fanout_s: float) -> None:
-        """Record how one scorecard's time was spent inside the engine."""
-        self._reading.observe(reading_s)
-        self._fanout.observe(fanout_s)
+    def observe_first_token(self, adapter: str, time_s: float) -> None:
+        """Record how long a generation's first token took."""
+        self._output_tokens.inc()
+        self._first_token.observe(time_s)
+        self._adapters.output_tokens.labels(adapter).inc()
+        self._adapters.first_token.labels(adapter).observe(time_s)
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count a request as waiting for the engine."""
-        with self._waiting.track_inprogress():
-            yield
+    def observe_next_token(self, adapter: str, time_s: float) -> None:
+        """Record how long a later token of a generation took."""
+        self._output_tokens.inc()
+        self._inter_token.observe(time_s)
+        self._adapters.output_tokens.labels(adapter).inc()
+        self._adapters.inter_token.labels(adapter).observe(time_s)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count a request as in the engine."""
-        with self._running.track_inprogress():
-            yield
+    def observe_generation(self, adapter: str, reason: str, latency_s: float) -> None:
+        """Count a generation that has ended."""
+        self._finished.labels(self._model_name, reason).inc()
+        self._latency.observe(latency_s)
+        self._adapters.requests.labels(adapter).inc()
+
+    def count_error(self, adapter: str) -> None:
+        """Count a request under an adapter that failed."""
+        self._adapters.errors.labels(adapter).inc()
 
     def render(self) -> bytes:
         """Return everything in the text format, of the type `CONTENT_TYPE`."""
@@ -93,10 +151,79 @@ class Metrics:
     def _counter(self, name: str, meaning: str) -> Counter:
         return Counter(name, meaning, _LABELS, registry=self._registry).labels(self._model_name)
 
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(name, meaning, _LABELS, registry=self._registry).labels(self._model_name)
-
-    def _histogram(self, name: str, meaning: str) -> Histogram:
-        return Histogram(name, meaning, _LABELS, registry=self._registry, buckets=_SECONDS).labels(
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, meaning, _LABELS, registry=self._registry, buckets=buckets).labels(
             self._model_name
         )
+
+
+class _AdapterMetrics:
+    """The same figures, by adapter."""
+
+    def __init__(self, registry: CollectorRegistry):
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(name, meaning, ("adapter",), registry=registry)
+
+        def histogram(name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, meaning, ("adapter",), registry=registry, buckets=buckets)
+
+        self.requests = counter("descant_adapter_requests", "Requests answered by an adapter.")
+        self.errors = counter("descant_adapter_errors", "Requests for an adapter that failed.")
+        self.output_tokens = counter("descant_adapter_generation_tokens", "Tokens it generated.")
+        self.first_token = histogram(
+            "descant_adapter_time_to_first_token_seconds",
+            "From a request to its first token.",
+            _SECONDS,
+        )
+        self.inter_token = histogram(
+            "descant_adapter_inter_token_latency_seconds",
+            "From one token to the next.",
+            _TOKEN_SECONDS,
+        )
+
+
+class _EngineCollector(Collector):
+    """Turns the engine's last figures into metrics when they are asked for."""
+
+    def __init__(self, model_name: str):
+        self.figures: EngineFigures | None = None
+        self._model_name = model_name
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family per figure; nothing before the engine's first step."""
+        figures = self.figures
+        if figures is None:
+            return
+        usage = figures.kv_blocks_held / figures.kv_blocks
+        yield self._gauge(
+            "vllm:num_requests_running", "Requests in the engine.", figures.num_running
+        )
+        yield self._gauge(
+            "vllm:num_requests_waiting", "Requests waiting for the engine.", figures.num_waiting
+        )
+        yield self._gauge(
+            "vllm:kv_cache_usage_perc", "Part of the KV cache in use; 1 is all.", usage
+        )
+        yield self._gauge("descant_adapters_active", "Adapters in a slot.", figures.adapters_active)
+        yield self._gauge(
+            "descant_adapters_used", "Adapters that running requests use.", figures.adapters_used
+        )
+        yield self._gauge(
+            "descant_adapter_slot_bytes", "What the slots take.", figures.adapter_bytes
+        )
+        for name, meaning, value in (
+            ("vllm:num_preemptions", "Generations put back to wait.", figures.preemptions),
+            ("vllm:prompt_tokens", "Prompt tokens of requests that ended.", figures.prompt_tokens),
+            ("vllm:prefix_cache_queries", "Prompt tokens looked up.", figures.prompt_tokens),
+            ("vllm:prefix_cache_hits", "Of these, found.", figures.prompt_tokens_cached),
+            ("descant_adapter_activations", "Adapters put in a slot.", figures.adapter_activations),
+            ("descant_adapter_evictions", "Adapters that lost one.", figures.adapter_evictions),
+        ):
+            family = CounterMetricFamily(name, meaning, labels=_LABELS)
+            family.add_metric([self._model_name], value)
+            yield family
+
+    def _gauge(self, name: str, meaning: str, value: float) -> Metric:
+        family = GaugeMetricFamily(name, meaning, labels=_LABELS)
+        family.add_metric([self._model_name], value)
+        return family

@@ -2,6 +2,7 @@
 
 from descant.schema import errors
 from descant.schema.adapter import AdapterRef
+from descant.schema.constraint import Constraint
 from descant.schema.errors import DescantError
 from descant.schema.indicator import (
     Indicator,
@@ -17,6 +18,7 @@ from descant.schema.transcript import LabelledTranscript, Transcript, Turn
 __all__ = [
     "AdapterRef",
     "Answer",
+    "Constraint",
     "DescantError",
     "Indicator",
     "LabelledTranscript",

@@ -105,6 +105,12 @@ class AdapterNotFound(InputError):
     http_status = 404
 
 
+class AdapterExists(InputError):
+    """Another adapter already has that name."""
+
+    code = "adapter_exists"
+
+
 class InvocationMissing(InputError):
     """An aLoRA adapter was asked for but its invocation tokens are not in the prompt."""
 
@@ -163,3 +169,24 @@ class MissingDependency(DescantError):
 
     code = "missing_dependency"
     exit_code = 3
+
+
+class DeadlineExceeded(DescantError):
+    """A request was given up because its time had passed."""
+
+    code = "deadline_exceeded"
+    http_status = 504
+
+
+class TooBusy(DescantError):
+    """More is waiting than the server takes; trying again later will help."""
+
+    code = "too_busy"
+    http_status = 429
+
+
+class EngineFailed(DescantError):
+    """The engine ended a request that was right."""
+
+    code = "engine_failed"
+    http_status = 500

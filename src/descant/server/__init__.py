@@ -1,6 +1,6 @@
-"""HTTP in front of one model: scorecards now, chat and adapters later."""
+"""HTTP in front of one model: scorecards, chat, completions, embeddings and its adapters."""
 
-from descant.server.app import ServerConfig, create_app
-from descant.server.engine_thread import ScoringModel
+from descant.server.app import create_app
+from descant.server.service import ServerConfig
 
-__all__ = ["ScoringModel", "ServerConfig", "create_app"]
+__all__ = ["ServerConfig", "create_app"]

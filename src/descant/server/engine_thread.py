@@ -1,62 +1,195 @@
-"""The one thread that runs the model, so that the event loop never waits for it.
+"""The one thread that runs the engine, and the way in and out of it for the event loop.
 
-Requests wait in order of arrival. The model needs no lock: nothing else calls it.
+Commands go in through a queue between steps; what a step brought comes back in one call into the
+loop. A caller who leaves is taken out of the engine before its next step. Text is not touched here:
+the engine's thread does nothing but compute.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Protocol
+import logging
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 
-from descant.monitoring import Metrics
-from descant.schema import AdapterRef, Indicator, Scorecard, Transcript
+from descant.engine import (
+    DoneEvent,
+    EmbedRequest,
+    EmbedResult,
+    Engine,
+    EngineStats,
+    Event,
+    GenerateRequest,
+    Request,
+    Result,
+    ScoreRequest,
+    ScoreResult,
+    TokenEvent,
+)
+from descant.schema import DescantError
+from descant.schema.errors import EngineFailed, TooBusy
+
+_log = logging.getLogger(__name__)
 
 
-class ScoringModel(Protocol):
-    """What the server needs of `descant.LLM`."""
+Word = TokenEvent | Result | DescantError
+"""What a caller hears: tokens, and in the end a result or an error."""
 
-    @property
-    def model_name(self) -> str:
-        """Name of the base model."""
-        ...
 
-    @property
-    def base_hash(self) -> str:
-        """``sha256:…`` of the base model's weights."""
-        ...
+@dataclass(eq=False)
+class _Caller:
+    """One request's way back into the event loop."""
 
-    def adapters(self) -> Sequence[AdapterRef]:
-        """Return the adapters that are loaded."""
-        ...
-
-    def score(self, conversation: Transcript, indicators: Sequence[Indicator], /) -> Scorecard:
-        """Answer every indicator about one conversation."""
-        ...
+    loop: asyncio.AbstractEventLoop
+    words: asyncio.Queue[Word] = field(default_factory=asyncio.Queue)
+    job_id: int | None = None
 
 
 class EngineThread:
-    """Runs scoring on its own thread, one conversation after the other."""
+    """Runs an engine that nothing else may touch."""
 
-    def __init__(self, model: ScoringModel, metrics: Metrics):
-        self._model = model
-        self._metrics = metrics
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="descant-engine")
+    def __init__(
+        self,
+        engine: Engine,
+        max_requests: int,
+        on_step: Callable[[EngineStats], None] = lambda stats: None,
+    ):
+        """Start the thread; `on_step` is called on it."""
+        self._engine = engine
+        self._max_requests = max_requests
+        self._on_step = on_step
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._callers: dict[int, _Caller] = {}
+        self._num_open = 0
+        self._thread = threading.Thread(target=self._run, name="descant-engine", daemon=True)
+        self._thread.start()
 
-    async def score(self, conversation: Transcript, indicators: Sequence[Indicator]) -> Scorecard:
-        """Answer every indicator about one conversation when its turn comes."""
+    @property
+    def num_open(self) -> int:
+        """Requests that have not ended."""
+        return self._num_open
 
-        def run() -> Scorecard:
-            waiting.close()
-            with self._metrics.running():
-                return self._model.score(conversation, indicators)
+    async def score(self, request: ScoreRequest) -> ScoreResult:
+        """Answer every tail of a request.
 
-        with ExitStack() as waiting:
-            waiting.enter_context(self._metrics.waiting())
-            return await asyncio.get_running_loop().run_in_executor(self._executor, run)
+        Raises:
+            DescantError: why it was not answered.
+        """
+        async for outcome in self._ask(request):
+            assert isinstance(outcome, ScoreResult)
+            return outcome
+        raise AssertionError("the engine ended a request without a word")
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """Represent a text by a vector.
+
+        Raises:
+            DescantError: why it was not read.
+        """
+        async for outcome in self._ask(request):
+            assert isinstance(outcome, EmbedResult)
+            return outcome
+        raise AssertionError("the engine ended a request without a word")
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[TokenEvent | Result]:
+        """Yield every token of a generation, then its result; closing it early cancels.
+
+        Raises:
+            DescantError: why it was not continued.
+        """
+        return self._ask(request)
 
     def close(self) -> None:
-        """Finish what is running, drop what waits, and end the thread."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """End the thread; whoever still waits gets an error."""
+        self._commands.put(None)
+        self._thread.join()
+
+    async def _ask(self, request: Request) -> AsyncIterator[TokenEvent | Result]:
+        if self._num_open >= self._max_requests:
+            raise TooBusy(
+                f"{self._max_requests} requests are waiting or running.",
+                remedy="Try again in a moment, or raise max_requests.",
+            )
+        caller = _Caller(asyncio.get_running_loop())
+        self._num_open += 1
+        try:
+            self._commands.put(lambda: self._submit(caller, request))
+            while True:
+                event = await caller.words.get()
+                if isinstance(event, DescantError):
+                    raise event
+                yield event
+                if not isinstance(event, TokenEvent):
+                    return
+        finally:
+            self._num_open -= 1
+            self._commands.put(lambda: self._leave(caller))
+
+    def _submit(self, caller: _Caller, request: Request) -> None:
+        try:
+            caller.job_id = self._engine.submit(request)
+        except DescantError as error:
+            _deliver([(caller, error)])
+        else:
+            self._callers[caller.job_id] = caller
+
+    def _leave(self, caller: _Caller) -> None:
+        if caller.job_id is not None and self._callers.pop(caller.job_id, None) is not None:
+            self._engine.cancel(caller.job_id)
+
+    def _run(self) -> None:
+        while self._obey():
+            try:
+                events = self._engine.step()
+            except Exception:
+                # A mistake of ours: nobody is left waiting, and the next request starts clean.
+                _log.exception("The engine failed at a step")
+                self._fail_all(EngineFailed("The engine failed; the log says why."))
+                continue
+            self._route(events)
+            self._on_step(self._engine.stats())
+        self._fail_all(EngineFailed("The server is stopping."))
+
+    def _obey(self) -> bool:
+        """Carry out what has been asked meanwhile; wait when there is nothing else to do."""
+        while True:
+            try:
+                command = self._commands.get(block=self._engine.is_idle)
+            except queue.Empty:
+                return True
+            if command is None:
+                return False
+            command()
+
+    def _route(self, events: list[Event]) -> None:
+        outgoing: list[tuple[_Caller, Word]] = []
+        for event in events:
+            if isinstance(event, TokenEvent):
+                outgoing.append((self._callers[event.job_id], event))
+                continue
+            caller = self._callers.pop(event.job_id)
+            outgoing.append((caller, event.result if isinstance(event, DoneEvent) else event.error))
+        _deliver(outgoing)
+
+    def _fail_all(self, error: DescantError) -> None:
+        for job_id in list(self._callers):
+            self._engine.cancel(job_id)
+            _deliver([(self._callers.pop(job_id), error)])
+
+
+def _deliver(outgoing: list[tuple[_Caller, Word]]) -> None:
+    """Hand over what a step brought, with one wake-up of each event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Caller, Word]]] = {}
+    for caller, word in outgoing:
+        by_loop.setdefault(caller.loop, []).append((caller, word))
+    for loop, pairs in by_loop.items():
+        # A loop that has been closed has nobody left who waits.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_put, pairs)
+
+
+def _put(pairs: list[tuple[_Caller, Word]]) -> None:
+    for caller, word in pairs:
+        caller.words.put_nowait(word)

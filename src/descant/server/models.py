@@ -6,26 +6,28 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from descant.server.engine_thread import ScoringModel
+from descant.server.service import Service
 
 
-def models_router(model: ScoringModel, created: int) -> APIRouter:
-    """Return the route that lists models; `created` is seconds since 1970."""
+def models_router(service: Service) -> APIRouter:
+    """Return the route that lists models."""
     router = APIRouter()
+    llm = service.llm
 
     @router.get("/v1/models", summary="The base model and its adapters")
     async def list_models() -> dict[str, Any]:
-        base = _card(model.model_name, created, parent=None, content_hash=model.base_hash)
+        base = _card(llm.model_name, service.created, parent=None, content_hash=llm.base_hash)
         adapters = [
-            _card(adapter.name, created, model.model_name, adapter.content_hash)
-            for adapter in model.adapters()
+            _card(entry.name, service.created, llm.model_name, entry.version)
+            for entry in sorted(llm.library.list(), key=lambda entry: entry.name)
+            if entry.is_current
         ]
         return {"object": "list", "data": [base, *adapters]}
 
     return router
 
 
-def _card(name: str, created: int, parent: str | None, content_hash: str) -> dict[str, Any]:
+def _card(name: str, created: int, parent: str | None, content_hash: str | None) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from descant.monitoring import Metrics
-from descant.schema import Indicator, Scorecard, Transcript, Turn, pick_indicators
-from descant.schema.errors import InputError
-from descant.server.engine_thread import EngineThread
+from descant.engine import ScoreRequest, ScoreResult
+from descant.schema import (
+    DescantError,
+    Indicator,
+    Scorecard,
+    Transcript,
+    Turn,
+    pick_indicators,
+)
+from descant.schema.errors import ContextTooLong, InputError, OutOfBlocks
+from descant.server.service import Service
 
 
 def _check_whole(text: str) -> str:
@@ -60,31 +67,41 @@ class ScoreBody(_Body):
 
     conversation: ConversationBody
     indicators: list[Text] | None = Field(None, description="Names; all indicators if absent.")
+    priority: int = Field(0, ge=-100, le=100, description="Lower is sooner.")
+    cache_salt: Text = Field("", description="Cached readings are shared only under one salt.")
 
 
-def scores_router(
-    engine: EngineThread,
-    indicators: Sequence[Indicator],
-    metrics: Metrics,
-    clock: Callable[[], float] = time.perf_counter,
-) -> APIRouter:
-    """Return the route that scores with these indicators."""
+def scores_router(service: Service) -> APIRouter:
+    """Return the route that answers indicators."""
     router = APIRouter()
 
     @router.post("/v1/scores", summary="Answer indicators about one conversation")
     async def create_score(body: ScoreBody, request: Request) -> Scorecard:
-        started = clock()
+        started = service.clock()
         transcript = body.conversation.to_transcript(request.state.request_id)
-        scorecard = await engine.score(transcript, _choose(indicators, body.indicators))
-        usage = scorecard.usage
+        asked = _choose(service.indicators, body.indicators)
+        # Rendering and loading adapters take a while; the event loop has others to serve.
+        plan = await asyncio.to_thread(
+            service.llm.plan, transcript, asked, salt=body.cache_salt, priority=body.priority
+        )
+        outcome = None if plan.request is None else await _outcome(service, plan.request)
+        scorecard = service.llm.scorecard(plan, outcome, service.clock() - started)
         request.state.usage = {
-            "tokens_read": usage.tokens_read,
-            "tokens_shared": usage.tokens_shared,
+            "tokens_read": scorecard.usage.tokens_read,
+            "tokens_shared": scorecard.usage.tokens_shared,
         }
-        metrics.observe_scorecard(scorecard, clock() - started)
+        service.metrics.observe_scorecard(scorecard, service.clock() - started)
         return scorecard
 
     return router
+
+
+async def _outcome(service: Service, request: ScoreRequest) -> ScoreResult | DescantError:
+    """Return the answer, or why this conversation has none; a busy server is not the latter."""
+    try:
+        return await service.engine.score(request)
+    except (ContextTooLong, OutOfBlocks) as error:
+        return error
 
 
 def _choose(known: Sequence[Indicator], names: Sequence[str] | None) -> tuple[Indicator, ...]:

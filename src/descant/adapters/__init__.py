@@ -1,0 +1,15 @@
+"""From an adapter's name to the adapter: thousands on disk, those used last in memory."""
+
+from descant.adapters.adapter_entry import AdapterEntry
+from descant.adapters.adapter_name import AdapterName
+from descant.adapters.folder_content import AdapterLoader
+from descant.adapters.library import AdapterLibrary, LibraryConfig, LibraryStats
+
+__all__ = [
+    "AdapterEntry",
+    "AdapterLibrary",
+    "AdapterLoader",
+    "AdapterName",
+    "LibraryConfig",
+    "LibraryStats",
+]

@@ -1,0 +1,53 @@
+"""What every route works with: the model, its engine's thread, and what is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from descant.llm import LLM
+from descant.monitoring import Metrics
+from descant.schema import Indicator
+from descant.schema.errors import InvalidConfig
+from descant.server.engine_thread import EngineThread
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Limits of the server.
+
+    Raises:
+        InvalidConfig: names the field that is out of range.
+    """
+
+    max_request_bytes: int = 2 << 20
+    max_requests: int = 1024
+    """Requests waiting or running; one more is answered 429."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_request_bytes", "max_requests"):
+            if getattr(self, name) < 1:
+                raise InvalidConfig(f"{name} must be at least 1.", field=name)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One base model being served."""
+
+    llm: LLM
+    """Its engine belongs to the thread; everything else may be used from any."""
+    engine: EngineThread
+    indicators: tuple[Indicator, ...]
+    metrics: Metrics
+    clock: Callable[[], float] = time.perf_counter
+    created: int = field(default_factory=lambda: int(time.time()))
+    """Seconds since 1970, as OpenAI's objects state it."""
+
+    @classmethod
+    def start(
+        cls, llm: LLM, indicators: Sequence[Indicator], metrics: Metrics, config: ServerConfig
+    ) -> Service:
+        """Start the engine's thread; from now on nothing else may run the engine."""
+        engine = EngineThread(llm.engine, config.max_requests, metrics.take_engine_stats)
+        return cls(llm, engine, tuple(indicators), metrics)
