@@ -3,55 +3,79 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Annotated
 
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import Body, FastAPI, Request
 from fastapi.responses import StreamingResponse
+from prometheus_client import CollectorRegistry
 
-from descant.server import create_app
+from descant.monitoring import Metrics
 from descant.server.app_answer import answers_from
 from descant.server.batch_runner import BatchConfig
 from descant.server.batch_service import batch_service
+from descant.server.errors import add_error_handlers
 from descant.server.keys import KeyCheck, Keys, identify
+from descant.server.request_context import RequestContext
 from tests.server.batch_app import create, ended, lines_of, request_line
-from tests.server.fake_model import POLITE, UPSELL, FakeModel
+
+
+def small_app() -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/v1/scores")
+    async def double(number: Annotated[int, Body(embed=True)]) -> dict[str, int]:
+        return {"double": 2 * number}
+
+    add_error_handlers(app)
+    return app
+
+
+def put_around(app: FastAPI) -> None:
+    app.add_middleware(KeyCheck, keys=None)
+    app.add_middleware(
+        RequestContext,
+        metrics=Metrics(CollectorRegistry(), "tiny"),
+        request_log=None,
+        max_request_bytes=10_000,
+        clock=time.perf_counter,
+        streamed_bytes={"/v1/files": 100_000},
+    )
 
 
 def test_the_server_answers_itself_as_it_answers_others() -> None:
     async def exchange() -> None:
-        app = create_app(FakeModel(), (POLITE, UPSELL))
+        app = small_app()
+        put_around(app)
         answer = answers_from(app, None)("anyone")
-        body = {"conversation": {"turns": [{"speaker": "agent", "text": "Good morning"}]}}
-        async with app.router.lifespan_context(app):
-            status, sent = await answer("/v1/scores", json.dumps(body).encode())
-            assert status == 200
-            assert json.loads(sent)["answers"][0]["label"] == "yes"
-            status, sent = await answer("/v1/scores", b"{}")
-            assert (status, json.loads(sent)["error"]["param"]) == (400, "conversation")
+        assert await answer("/v1/scores", b'{"number": 3}') == (200, b'{"double":6}')
+        status, sent = await answer("/v1/scores", b"{}")
+        assert (status, json.loads(sent)["error"]["param"]) == (400, "number")
+        status, sent = await answer("/v1/scores", b" " * 20_000)
+        assert (status, json.loads(sent)["error"]["code"]) == (413, "request_too_large")
 
     asyncio.run(exchange())
 
 
-def test_a_batch_of_conversations_is_scored_by_the_app_itself(tmp_path: Path) -> None:
+def test_a_batch_is_answered_by_the_app_it_was_sent_to(tmp_path: Path) -> None:
     async def exchange() -> None:
-        model = FakeModel()
-        app = create_app(model, (POLITE,))
+        app = small_app()
         app.include_router(batch_service(BatchConfig(tmp_path), answers_from(app, None)))
-        app.add_middleware(KeyCheck, keys=None)
-        conversation = {"turns": [{"speaker": "agent", "text": "Good morning"}]}
-        lines = [request_line(n, body={"conversation": conversation}) for n in range(5)]
-        lines.append(request_line(5, body={"conversation": {}}))
+        put_around(app)
+        lines = [request_line(number) for number in range(5)] + [request_line(5, body={})]
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 done = await ended(client, await create(client, *lines))
                 assert done["request_counts"] == {"total": 6, "completed": 5, "failed": 1}
-                for line in await lines_of(client, done["output_file_id"]):
-                    (answer,) = line["response"]["body"]["answers"]
-                    assert answer["label"] == "yes"
-        assert len(model.seen) == 5
+                doubled = {
+                    line["custom_id"]: line["response"]["body"]["double"]
+                    for line in await lines_of(client, done["output_file_id"])
+                }
+        assert doubled == {f"r{number}": 2 * number for number in range(5)}
 
     asyncio.run(exchange())
 

@@ -147,6 +147,13 @@ def test_no_priority_is_better_than_the_floor(asked: int, floor: int) -> None:
     assert caller.priority(asked) in (asked, floor)
 
 
+@given(st.text(), st.text(), st.text(min_size=1), st.text(min_size=1))
+def test_tenants_never_share_a_salt(one: str, other: str, tenant: str, neighbour: str) -> None:
+    salts = Caller("a", tenant).salt(one), Caller("b", neighbour).salt(other)
+    assert (salts[0] == salts[1]) == ((tenant, one) == (neighbour, other))
+    assert ANYONE.salt(one) == one
+
+
 BROKEN = [
     ("", "keys"),
     ("keys = 3", "keys"),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
 import os
 import tomllib
@@ -43,7 +44,7 @@ class Caller:
 
     name: str
     tenant: str
-    """Salt of the cache, and owner of files and batches."""
+    """Whose cache and whose files and batches it sees; empty where no keys are asked for."""
     models: tuple[str, ...] | None = None
     """Names and globs; None allows every model."""
     requests_per_minute: int | None = None
@@ -64,6 +65,10 @@ class Caller:
             raise ModelNotFound(
                 f"No model {model!r}.", field="model", remedy="List them: GET /v1/models."
             )
+
+    def salt(self, asked: str) -> str:
+        """Return the salt to cache under: what was asked for, apart from every other tenant's."""
+        return json.dumps([self.tenant, asked]) if self.tenant else asked
 
     def priority(self, asked: int) -> int:
         """Return the priority to run at; lower runs earlier, and none below the floor."""
