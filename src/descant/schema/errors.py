@@ -117,6 +117,13 @@ class InvocationMissing(InputError):
     code = "invocation_missing"
 
 
+class NotFound(InputError):
+    """No file or batch of that id belongs to the caller."""
+
+    code = "not_found"
+    http_status = 404
+
+
 class CacheCorrupt(DescantError):
     """A cached file does not have the hash it should have."""
 

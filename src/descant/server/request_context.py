@@ -1,7 +1,8 @@
 """What happens around every request: its id, its size limit, its metrics and its log line.
 
-Pure ASGI. The body is read here, up to the limit, before anything looks at it; the response passes
-through untouched but for its headers.
+Pure ASGI. The body is read here, up to the limit, before anything looks at it; only where bodies are
+streamed does it pass on as it comes, up to a limit of its own. The response passes through untouched
+but for its headers.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from descant.monitoring import Metrics, RequestLog, RequestRecord
@@ -33,7 +36,10 @@ def new_request_id() -> str:
 
 
 class RequestContext:
-    """Wraps an app; answers what the app fails to answer."""
+    """Wraps an app; answers what the app fails to answer.
+
+    `streamed_bytes` has the limit of every path that reads its body piece by piece.
+    """
 
     def __init__(
         self,
@@ -42,12 +48,14 @@ class RequestContext:
         request_log: RequestLog | None,
         max_request_bytes: int,
         clock: Callable[[], float],
+        streamed_bytes: Mapping[str, int] = MappingProxyType({}),
     ):
         self._app = app
         self._metrics = metrics
         self._request_log = request_log
         self._max_request_bytes = max_request_bytes
         self._clock = clock
+        self._streamed_bytes = streamed_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request; other scopes pass through."""
@@ -64,14 +72,12 @@ class RequestContext:
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:
-            body = await _read_body(scope, receive, self._max_request_bytes)
-            if body is None:
-                limit = f"The request has more than {self._max_request_bytes} bytes."
-                refusal = refuse(Request(scope), 413, limit, "request_too_large")
-                await refusal(scope, receive, exchange.send)
+            if scope["path"] in self._streamed_bytes:
+                limit = self._streamed_bytes[scope["path"]]
+                await self._app(scope, _limit(scope, receive, limit), exchange.send)
             else:
-                await self._app(scope, _replay(body, receive), exchange.send)
-        except _Disconnected:
+                await self._read_and_answer(scope, receive, exchange)
+        except ClientDisconnect:
             return
         except Exception:
             _log.exception("Request %s failed", exchange.request_id)
@@ -80,6 +86,15 @@ class RequestContext:
             message = f"An internal error; the log has it under {exchange.request_id}."
             failure = refuse(Request(scope), 500, message, "internal_error")
             await failure(scope, receive, exchange.send)
+
+    async def _read_and_answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        body = await _read_body(scope, receive, self._max_request_bytes)
+        if body is None:
+            message = _too_large(self._max_request_bytes)
+            refusal = refuse(Request(scope), 413, message, "request_too_large")
+            await refusal(scope, receive, exchange.send)
+        else:
+            await self._app(scope, _replay(body, receive), exchange.send)
 
     def _report(self, scope: Scope, exchange: _Exchange, time_s: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
@@ -94,10 +109,6 @@ class RequestContext:
             exchange.request_id, route, status, time_s, error=state.get("error_code"), **usage
         )
         self._request_log.write(record)
-
-
-class _Disconnected(Exception):
-    """The caller left before the request was complete."""
 
 
 @dataclass
@@ -122,19 +133,42 @@ def _request_id(scope: Scope) -> str:
 
 async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
     """Return the body, or None if it is longer than `limit`."""
-    declared = Headers(scope=scope).get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
+    if _declared_bytes(scope) > limit:
         return None
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Disconnected
+            raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > limit:
             return None
         if not message.get("more_body", False):
             return bytes(body)
+
+
+def _limit(scope: Scope, receive: Receive, limit: int) -> Receive:
+    """Pass the body on as it comes; a longer one is refused where the app reads it."""
+    read_bytes = 0
+
+    async def limited() -> Message:
+        nonlocal read_bytes
+        message = await receive()
+        read_bytes += len(message.get("body", b""))
+        if max(read_bytes, _declared_bytes(scope)) > limit:
+            raise HTTPException(413, _too_large(limit))
+        return message
+
+    return limited
+
+
+def _declared_bytes(scope: Scope) -> int:
+    declared = Headers(scope=scope).get("content-length", "0")
+    return int(declared) if declared.isdigit() else 0
+
+
+def _too_large(limit: int) -> str:
+    return f"The request has more than {limit} bytes."
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -1,0 +1,108 @@
+"""Leaving without breaking off an answer: new requests are sent elsewhere, running ones finish.
+
+`/ready` is for load balancers, whether to send requests here; `/health` only says that the process
+lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from descant.server.errors import refuse
+
+OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
+
+
+class Drain:
+    """Whether requests are still taken, and how many are running."""
+
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new requests are refused."""
+        return self._is_draining
+
+    def begin(self) -> None:
+        """Refuse new requests from now on; may be called from a signal handler."""
+        self._is_draining = True
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count a request until it is answered."""
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def finish(self, timeout_s: float) -> bool:
+        """Refuse new requests and return whether all running ones ended in time."""
+        self.begin()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class DrainGate:
+    """Wraps an app: refuses requests while it drains, counts those that pass."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        drain: Drain,
+        retry_after_s: int = 5,
+        open_paths: frozenset[str] = OPEN_PATHS,
+    ):
+        self._app = app
+        self._drain = drain
+        self._retry_after_s = retry_after_s
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request; other scopes and open paths pass through."""
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
+            await self._app(scope, receive, send)
+        elif self._drain.is_draining:
+            await self._refusal(scope)(scope, receive, send)
+        else:
+            with self._drain.running():
+                await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ASGIApp:
+        return refuse(
+            Request(scope),
+            503,
+            f"The server is stopping. Send it again in {self._retry_after_s} s, or elsewhere.",
+            "draining",
+            headers={"retry-after": str(self._retry_after_s)},
+        )
+
+
+def ready_router(drain: Drain) -> APIRouter:
+    """Return ``GET /ready``: 200 while requests are taken, 503 from when the server drains."""
+    router = APIRouter()
+
+    @router.get("/ready", summary="Whether to send requests here")
+    async def ready() -> JSONResponse:
+        if drain.is_draining:
+            return JSONResponse({"status": "draining"}, 503)
+        return JSONResponse({"status": "ready"})
+
+    return router
