@@ -39,7 +39,7 @@ def create_app(
     """Return an app that serves this model; no one else may run its engine."""
     settings = config or ServerConfig()
     metrics = Metrics(registry or CollectorRegistry(), llm.model_name)
-    service = Service.start(llm, indicators, metrics, settings)
+    service = Service.start(llm, indicators, metrics, settings, clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
