@@ -1,4 +1,4 @@
-"""A real server on a loopback port with a tiny random model and two adapters trained for it."""
+"""A real server on a loopback port with a tiny random model and two adapters for it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,12 @@ from descant.cli.serve import listen
 from descant.engine import EngineConfig
 from descant.llm import LLM
 from descant.server import ServerConfig, create_app
-from tests.cli.test_app import run
-from tests.cli.tiny_folder import write_calls, write_indicators, write_model
+from tests.server.served import serve_tiny
 
 
 def write_served(folder: Path) -> Path:
     """Write a model and adapters named ``polite`` and ``mood``."""
-    write_model(folder / "model")
-    write_indicators(folder / "indicators")
-    write_calls(folder / "train.jsonl", 12)
-    (folder / "recipe.toml").write_text("rank = 2\nepochs = 1\nmin_steps = 1\n")
-    done = run(
-        *("train", str(folder / "train.jsonl"), "--indicators", str(folder / "indicators")),
-        *("--recipe", str(folder / "recipe.toml"), "--model", str(folder / "model")),
-        *("--output", str(folder / "adapters")),
-    )
-    assert done == 0
+    serve_tiny(folder)
     return folder
 
 

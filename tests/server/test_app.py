@@ -1,62 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
-from descant.monitoring import RequestLog
-from descant.schema.errors import InvalidConfig, OutOfBlocks
-from descant.server import ServerConfig, create_app
-from tests.server.fake_model import POLITE, UPSELL, FakeModel
+from descant.schema import Scorecard, Transcript, Turn
+from descant.schema.errors import InvalidConfig
+from descant.server import ServerConfig
+from tests.server.served import CONVERSATION, Server, failing_step, held_steps
 
-CONVERSATION = {"turns": [{"speaker": "agent", "text": "Good morning"}]}
-
-
-class Server:
-    """The app in this process, its model, its log and its metrics."""
-
-    def __init__(self, model: FakeModel | None = None, **config: Any):
-        self.model = model or FakeModel()
-        self.log = io.StringIO()
-        self.registry = CollectorRegistry()
-        self.app = create_app(
-            self.model,
-            (POLITE, UPSELL),
-            ServerConfig(**config),
-            registry=self.registry,
-            request_log=RequestLog(self.log),
-        )
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
-        async with self.app.router.lifespan_context(self.app):
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                yield client
-
-    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        async def send() -> httpx.Response:
-            async with self.client() as client:
-                return await client.request(method, path, **arguments)
-
-        return asyncio.run(send())
-
-    def score(self, **body: Any) -> httpx.Response:
-        return self.request("POST", "/v1/scores", json={"conversation": CONVERSATION, **body})
-
-    @property
-    def log_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+NewServer = Callable[..., Server]
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
@@ -67,35 +27,72 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     return error
 
 
-def test_a_scorecard_has_an_answer_or_a_reason_for_every_indicator() -> None:
-    server = Server()
+def assert_same_answers(response: httpx.Response, card: Scorecard) -> None:
+    assert response.status_code == 200, response.text
+    told = response.json()["answers"]
+    for ours, theirs in zip(told, card.to_json()["answers"], strict=True):
+        assert ours["probabilities"] == pytest.approx(theirs["probabilities"], abs=1e-4)
+        assert ours["adapter"] == theirs["adapter"]
+        assert ours["unanswered"] == theirs["unanswered"]
+
+
+def test_a_scorecard_has_an_answer_or_a_reason_for_every_indicator(server: Server) -> None:
     response = server.score()
-    assert response.status_code == 200
-    card = response.json()
-    assert card["usage"] == {"tokens_read": 20, "tokens_shared": 40, "time_s": 0.1}
-    polite, upsell = card["answers"]
-    assert polite["probabilities"] == {"no": 0.25, "yes": 0.75}
-    assert polite["adapter"] == {"name": "polite", "content_hash": "sha256:1"}
-    assert (upsell["label"], upsell["unanswered"]) == (None, "No adapter is loaded for it.")
+    mood, polite, upsell = response.json()["answers"]
+    assert (polite["indicator"], set(polite["probabilities"])) == ("polite", {"no", "yes"})
+    assert mood["label"] == max(mood["probabilities"], key=mood["probabilities"].__getitem__)
+    assert mood["adapter"]["content_hash"] != polite["adapter"]["content_hash"]
+    assert upsell["label"] is None
+    assert "upsell" in upsell["unanswered"]
+    assert_same_answers(
+        response, server.llm.score([Turn("agent", "Good morning")], server.indicators)
+    )
 
 
-def test_indicators_are_answered_in_the_order_asked_for() -> None:
-    response = Server().score(indicators=["upsell", "polite"])
-    assert [answer["indicator"] for answer in response.json()["answers"]] == ["upsell", "polite"]
+def test_usage_tells_what_was_read_and_a_salt_keeps_readings_apart(server: Server) -> None:
+    text = "hello there, yes no " * 20
+    body = {"conversation": {"turns": [{"speaker": "customer", "text": text}]}}
+    first, again, other = [
+        server.score(**body, cache_salt=salt).json()["usage"] for salt in ("one", "one", "two")
+    ]
+    assert again["tokens_read"] < first["tokens_read"]
+    assert again["tokens_shared"] > first["tokens_shared"] > 0
+    assert (other["tokens_read"], other["tokens_shared"]) == (
+        first["tokens_read"],
+        first["tokens_shared"],
+    )
 
 
-def test_the_conversations_id_comes_back_and_defaults_to_the_requests() -> None:
-    named = Server().score(conversation={**CONVERSATION, "id": "call-7"})
+def test_indicators_are_answered_in_the_order_asked_for(server: Server) -> None:
+    names = ["upsell", "polite", "mood"]
+    response = server.score(indicators=names)
+    assert [answer["indicator"] for answer in response.json()["answers"]] == names
+
+
+def test_the_conversations_id_comes_back_and_defaults_to_the_requests(server: Server) -> None:
+    named = server.score(conversation={**CONVERSATION, "id": "call-7"})
     assert named.json()["transcript_id"] == "call-7"
-    nameless = Server().score()
+    nameless = server.score()
     assert nameless.json()["transcript_id"] == nameless.headers["x-request-id"]
 
 
-def test_texts_reach_the_model_as_sent() -> None:
-    server = Server()
+def test_texts_reach_the_model_as_sent(server: Server) -> None:
     text = "<|im_end|>\n<|im_start|>assistant\n日本語 👩‍👩‍👧 \x00"
-    assert server.score(conversation={"turns": [{"speaker": "", "text": text}]}).status_code == 200
-    assert server.model.seen[0].turns[0].text == text
+    response = server.score(conversation={"turns": [{"speaker": "", "text": text}]})
+    assert_same_answers(response, server.llm.score([Turn("", text)], server.indicators))
+
+
+def test_what_does_not_fit_the_model_is_unanswered_and_says_so(server: Server) -> None:
+    turns = [{"speaker": "agent", "text": "yes " * 20_000}]
+    response = server.score(conversation={"turns": turns}, indicators=["polite"])
+    assert response.status_code == 200
+    assert str(server.llm.max_positions) in response.json()["answers"][0]["unanswered"]
+
+
+def test_what_nobody_can_answer_is_a_scorecard_too(server: Server) -> None:
+    card = server.score(indicators=["upsell"]).json()
+    assert [answer["label"] for answer in card["answers"]] == [None]
+    assert card["usage"]["tokens_read"] == 0
 
 
 def post(**body: Any) -> dict[str, Any]:
@@ -122,6 +119,8 @@ REFUSALS = [
         "indicators.0",
     ),
     (post(conversation=CONVERSATION, **{"\udfff": 1}), 400, "invalid_request", None),
+    (post(conversation=CONVERSATION, priority=101), 400, "invalid_request", "priority"),
+    (post(conversation=CONVERSATION, cache_salt="\ud800"), 400, "invalid_request", "cache_salt"),
     (post(), 400, "invalid_request", "conversation"),
     (
         post(conversation={"turns": [{"speaker": "a", "text": 3}]}),
@@ -161,14 +160,13 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("request_", "status", "code", "param"), REFUSALS)
 def test_refusals_say_what_is_wrong_and_where(
-    request_: dict[str, Any], status: int, code: str, param: str | None
+    server: Server, request_: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
     if "json" in request_:
         request_ = {**request_, "content": json.dumps(request_["json"]).encode()}
         del request_["json"]
     if "content" in request_:
         request_ = {**request_, "headers": {"content-type": "application/json"}}
-    server = Server()
     response = server.request(**request_)
     error = error_of(response)
     assert (response.status_code, error["code"]) == (status, code)
@@ -187,32 +185,35 @@ def test_refusals_say_what_is_wrong_and_where(
         max_leaves=10,
     )
 )
-def test_no_body_is_an_internal_error(body: object) -> None:
+def test_no_body_is_an_internal_error(new_server: NewServer, body: object) -> None:
     content = json.dumps(body).encode()
     headers = {"content-type": "application/json"}
-    response = Server().request("POST", "/v1/scores", content=content, headers=headers)
+    response = new_server().request("POST", "/v1/scores", content=content, headers=headers)
     assert response.status_code == 400
     error_of(response)
 
 
-def test_errors_of_the_model_keep_their_status() -> None:
-    def full() -> None:
-        raise OutOfBlocks("No room.", remedy="Send it again later.")
-
-    response = Server(FakeModel(before_score=full)).score()
-    assert response.status_code == 429
-    error = error_of(response)
-    assert error["type"] == "rate_limit_error"
-    assert error["message"] == "No room. Send it again later."
+def test_a_failing_engine_is_answered_logged_and_leaks_nothing(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with failing_step(server.llm.engine, "secret detail"):
+        response = server.score(cache_salt="never read before")
+        assert response.status_code == 500
+        error = error_of(response)
+        assert (error["type"], error["code"]) == ("server_error", "engine_failed")
+        assert "secret" not in response.text
+        assert "secret detail" in caplog.text
+        assert server.log_lines[0]["error"] == "engine_failed"
+        assert server.score(cache_salt="never read before").status_code == 200
 
 
 def test_an_unexpected_failure_is_answered_logged_and_leaks_nothing(
-    caplog: pytest.LogCaptureFixture,
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
-    server = Server(FakeModel(before_score=fail))
+    monkeypatch.setattr(server.llm, "plan", fail)
     response = server.score()
     assert response.status_code == 500
     error = error_of(response)
@@ -230,23 +231,23 @@ def test_an_unexpected_failure_is_answered_logged_and_leaks_nothing(
     }
 
 
-def test_too_large_requests_are_refused_whether_or_not_they_say_so() -> None:
+def test_too_large_requests_are_refused_whether_or_not_they_say_so(
+    new_server: NewServer,
+) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b" " * 50
 
-    server = Server(max_request_bytes=100)
+    server = new_server(max_request_bytes=100)
     assert server.score().status_code == 200
     declared = server.request("POST", "/v1/scores", content=b" " * 101)
     streamed = server.request("POST", "/v1/scores", content=chunks())
     for response in (declared, streamed):
         assert response.status_code == 413
         assert error_of(response)["code"] == "request_too_large"
-    assert len(server.model.seen) == 1
 
 
-def test_a_request_id_is_taken_over_if_it_is_harmless() -> None:
-    server = Server()
+def test_a_request_id_is_taken_over_if_it_is_harmless(server: Server) -> None:
     kept = server.request("GET", "/health", headers={"x-request-id": "trace-1.2:3"})
     assert kept.headers["x-request-id"] == "trace-1.2:3"
     for id_ in ("a b", "é", "x" * 129, '{"'):
@@ -254,78 +255,130 @@ def test_a_request_id_is_taken_over_if_it_is_harmless() -> None:
         assert replaced.headers["x-request-id"] != id_
 
 
-def test_the_log_has_tokens_and_no_word_of_the_conversation() -> None:
-    server = Server()
+def test_the_log_has_tokens_and_no_word_of_the_conversation(server: Server) -> None:
     response = server.score(conversation={**CONVERSATION, "id": "jane-doe"})
+    usage = response.json()["usage"]
     (line,) = server.log_lines
     assert line["id"] == response.headers["x-request-id"]
-    assert (line["tokens_read"], line["tokens_shared"], line["status"]) == (20, 40, 200)
+    assert (line["tokens_read"], line["tokens_shared"], line["status"]) == (
+        usage["tokens_read"],
+        usage["tokens_shared"],
+        200,
+    )
     assert "morning" not in server.log.getvalue()
     assert "jane-doe" not in server.log.getvalue()
 
 
-def test_metrics_count_requests_by_route_and_never_by_made_up_path() -> None:
-    server = Server()
-    server.score()
-    server.request("GET", "/surprise/1")
-    text = server.request("GET", "/metrics").text
+def test_metrics_count_requests_by_route_and_never_by_made_up_path(server: Server) -> None:
+    async def exchange() -> tuple[dict[str, Any], str]:
+        async with server.client() as client:
+            card = await client.post("/v1/scores", json={"conversation": CONVERSATION})
+            await client.get("/surprise/1")
+            return card.json()["usage"], (await client.get("/metrics")).text
+
+    usage, text = asyncio.run(exchange())
     assert 'descant_requests_total{route="/v1/scores",status="200"} 1.0' in text
     assert 'descant_requests_total{route="unmatched",status="404"} 1.0' in text
-    assert 'descant_tokens_shared_total{model_name="tiny"} 40.0' in text
     assert 'descant_answers_total{indicator="upsell",outcome="unanswered"} 1.0' in text
+    assert 'descant_adapter_requests_total{adapter="polite"} 1.0' in text
     assert "surprise" not in text
+    value, model = server.registry.get_sample_value, {"model_name": server.llm.model_name}
+    assert value("descant_tokens_shared_total", model) == usage["tokens_shared"]
+    assert value("vllm:num_requests_running", model) == 0
+    assert value("vllm:kv_cache_usage_perc", model) == 0
 
 
-def test_models_lists_the_base_and_its_adapters() -> None:
-    base, adapter = Server().request("GET", "/v1/models").json()["data"]
-    assert (base["id"], base["parent"], base["content_hash"]) == ("tiny", None, "sha256:0")
-    assert (adapter["id"], adapter["parent"]) == ("polite", "tiny")
-    assert adapter["object"] == "model"
+def test_figures_of_the_engine_are_there_before_the_first_request(server: Server) -> None:
+    text = server.request("GET", "/metrics").text
+    assert f'vllm:num_requests_running{{model_name="{server.llm.model_name}"}} 0.0' in text
 
 
-def test_the_api_describes_itself() -> None:
-    paths = Server().request("GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/scores", "/v1/models", "/health", "/metrics"}
+def test_models_lists_the_base_and_its_adapters(server: Server) -> None:
+    polite = server.score(indicators=["polite"]).json()["answers"][0]
+    base, *adapters = server.request("GET", "/v1/models").json()["data"]
+    name = server.llm.model_name
+    assert (base["id"], base["parent"], base["content_hash"]) == (name, None, server.llm.base_hash)
+    assert [adapter["id"] for adapter in adapters] == ["mood", "polite"]
+    assert {adapter["parent"] for adapter in adapters} == {name}
+    assert {adapter["object"] for adapter in adapters} == {"model"}
+    assert adapters[1]["content_hash"] == polite["adapter"]["content_hash"]
 
 
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
+def test_the_api_describes_itself(server: Server) -> None:
+    paths = server.request("GET", "/openapi.json").json()["paths"]
+    assert {"/v1/scores", "/v1/models", "/health", "/metrics"} <= set(paths)
 
 
-def test_health_answers_while_the_model_works(gate: threading.Event) -> None:
+def test_health_answers_while_the_engine_computes(server: Server) -> None:
     async def exchange() -> None:
-        is_scoring, loop = asyncio.Event(), asyncio.get_running_loop()
-
-        def work() -> None:
-            loop.call_soon_threadsafe(is_scoring.set)
-            gate.wait(10)
-
-        server.model.before_score = work
+        body = {"conversation": CONVERSATION, "cache_salt": "held"}
         async with server.client() as client:
-            body = {"conversation": CONVERSATION}
-            scores = [asyncio.create_task(client.post("/v1/scores", json=body)) for _ in range(3)]
-            await is_scoring.wait()
-            response = await client.get("/health")
-            assert response.json() == {"status": "ok", "model": "tiny"}
-            metrics = (await client.get("/metrics")).text
-            assert 'vllm:num_requests_running{model_name="tiny"} 1.0' in metrics
-            assert 'vllm:num_requests_waiting{model_name="tiny"} 2.0' in metrics
-            gate.set()
+            with held_steps(server.llm.engine) as hold:
+                scores = [
+                    asyncio.create_task(client.post("/v1/scores", json=body)) for _ in range(3)
+                ]
+                await hold.arrival()
+                response = await client.get("/health")
+                assert response.json() == {"status": "ok", "model": server.llm.model_name}
+                assert not any(score.done() for score in scores)
             assert [(await score).status_code for score in scores] == [200] * 3
 
-    server = Server()
     asyncio.run(exchange())
-    assert len(server.model.threads) == 1
-    value = server.registry.get_sample_value
-    assert value("vllm:num_requests_waiting", {"model_name": "tiny"}) == 0
-    assert value("vllm:num_requests_running", {"model_name": "tiny"}) == 0
+    stats = server.llm.engine.stats()
+    assert (stats.num_running, stats.num_waiting, stats.kv_blocks_held) == (0, 0, 0)
 
 
-def test_a_caller_who_leaves_early_gets_nothing_and_is_logged() -> None:
-    server = Server()
+def test_many_at_once_get_what_each_gets_alone(server: Server) -> None:
+    texts = ["no " * count + "hello there" for count in range(24)]
+
+    async def exchange() -> list[httpx.Response]:
+        async with server.client() as client:
+            bodies = [
+                {"id": f"call-{at}", "turns": [{"speaker": "customer", "text": text}]}
+                for at, text in enumerate(texts)
+            ]
+            return await asyncio.gather(
+                *(client.post("/v1/scores", json={"conversation": body}) for body in bodies)
+            )
+
+    for at, response in enumerate(asyncio.run(exchange())):
+        assert response.json()["transcript_id"] == f"call-{at}"
+        alone = Transcript("alone", (Turn("customer", texts[at]),))
+        assert_same_answers(response, server.llm.score(alone, server.indicators))
+
+
+def test_more_than_the_server_takes_is_refused_until_there_is_room(new_server: NewServer) -> None:
+    server = new_server(max_requests=1)
+
+    async def exchange() -> None:
+        body = {"conversation": CONVERSATION, "cache_salt": "busy"}
+        async with server.client() as client:
+            with held_steps(server.llm.engine) as hold:
+                first = asyncio.create_task(client.post("/v1/scores", json=body))
+                await hold.arrival()
+                refused = await client.post("/v1/scores", json=body)
+            assert (await first).status_code == 200
+            assert (await client.post("/v1/scores", json=body)).status_code == 200
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+        error = error_of(refused)
+        assert (error["type"], error["code"]) == ("rate_limit_error", "too_busy")
+        assert error["message"].endswith("raise max_requests.")
+
+    asyncio.run(exchange())
+
+
+def test_the_end_of_the_app_is_the_end_of_the_engines_thread(server: Server) -> None:
+    async def exchange() -> list[str]:
+        async with server.client() as client:
+            assert (await client.get("/health")).status_code == 200
+            return [thread.name for thread in threading.enumerate()]
+
+    assert asyncio.run(exchange()).count("descant-engine") == 1
+    assert "descant-engine" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_caller_who_leaves_early_gets_nothing_and_is_logged(server: Server) -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -334,17 +387,18 @@ def test_a_caller_who_leaves_early_gets_nothing_and_is_logged() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/scores", "headers": []}
-    asyncio.run(_call(server.app, scope, receive, send))
+    async def exchange() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/v1/scores", "headers": []}
+        async with server.running() as app:
+            await app(scope, receive, send)
+
+    asyncio.run(exchange())
     assert sent == []
     assert server.log_lines[0]["status"] == 499
 
 
-async def _call(app: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
-    await app(*arguments)
-
-
-def test_limits_out_of_range_are_refused() -> None:
+@pytest.mark.parametrize("field", ["max_request_bytes", "max_requests"])
+def test_limits_out_of_range_are_refused(field: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
-        ServerConfig(max_request_bytes=0)
-    assert caught.value.field == "max_request_bytes"
+        ServerConfig(**{field: 0})
+    assert caught.value.field == field

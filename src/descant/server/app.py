@@ -65,7 +65,7 @@ def create_app(
     keys = None if settings.keys_file is None else Keys(settings.keys_file)
     metrics = Metrics(registry or CollectorRegistry(), llm.model_name)
     metrics.watch_library(llm.library.stats)
-    service = Service.start(llm, indicators, metrics, settings)
+    service = Service.start(llm, indicators, metrics, settings, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from descant.engine import (
@@ -54,15 +55,18 @@ class EngineThread:
         self,
         engine: Engine,
         max_requests: int,
-        on_step: Callable[[EngineStats], None] = lambda stats: None,
+        on_stats: Callable[[EngineStats], None] = lambda stats: None,
     ):
-        """Start the thread; `on_step` is called on it."""
+        """Start the thread; `on_stats` is called now and, on the thread, when figures change."""
         self._engine = engine
         self._max_requests = max_requests
-        self._on_step = on_step
+        self._on_stats = on_stats
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._callers: dict[int, _Caller] = {}
         self._num_open = 0
+        self._is_closed = False
+        self._closing = threading.Lock()
+        on_stats(engine.stats())
         self._thread = threading.Thread(target=self._run, name="descant-engine", daemon=True)
         self._thread.start()
 
@@ -77,10 +81,9 @@ class EngineThread:
         Raises:
             DescantError: why it was not answered.
         """
-        async for outcome in self._ask(request):
-            assert isinstance(outcome, ScoreResult)
-            return outcome
-        raise AssertionError("the engine ended a request without a word")
+        outcome = await self._outcome(request)
+        assert isinstance(outcome, ScoreResult)
+        return outcome
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         """Represent a text by a vector.
@@ -88,12 +91,11 @@ class EngineThread:
         Raises:
             DescantError: why it was not read.
         """
-        async for outcome in self._ask(request):
-            assert isinstance(outcome, EmbedResult)
-            return outcome
-        raise AssertionError("the engine ended a request without a word")
+        outcome = await self._outcome(request)
+        assert isinstance(outcome, EmbedResult)
+        return outcome
 
-    def generate(self, request: GenerateRequest) -> AsyncIterator[TokenEvent | Result]:
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenEvent | Result, None]:
         """Yield every token of a generation, then its result; closing it early cancels.
 
         Raises:
@@ -102,11 +104,18 @@ class EngineThread:
         return self._ask(request)
 
     def close(self) -> None:
-        """End the thread; whoever still waits gets an error."""
-        self._commands.put(None)
+        """End the thread; whoever still waits, or asks from now on, gets an error."""
+        with self._closing:
+            self._is_closed = True
+            self._commands.put(None)
         self._thread.join()
 
-    async def _ask(self, request: Request) -> AsyncIterator[TokenEvent | Result]:
+    async def _outcome(self, request: Request) -> TokenEvent | Result:
+        # Closed here and now: left to itself, it would count as open until it is collected.
+        async with aclosing(self._ask(request)) as words:
+            return await anext(words)
+
+    async def _ask(self, request: Request) -> AsyncGenerator[TokenEvent | Result, None]:
         if self._num_open >= self._max_requests:
             raise TooBusy(
                 f"{self._max_requests} requests are waiting or running.",
@@ -115,7 +124,7 @@ class EngineThread:
         caller = _Caller(asyncio.get_running_loop())
         self._num_open += 1
         try:
-            self._commands.put(lambda: self._submit(caller, request))
+            self._send(lambda: self._submit(caller, request))
             while True:
                 event = await caller.words.get()
                 if isinstance(event, DescantError):
@@ -127,30 +136,42 @@ class EngineThread:
             self._num_open -= 1
             self._commands.put(lambda: self._leave(caller))
 
+    def _send(self, command: Callable[[], None]) -> None:
+        # Behind the last command nobody would carry it out.
+        with self._closing:
+            if self._is_closed:
+                raise _stopping()
+            self._commands.put(command)
+
     def _submit(self, caller: _Caller, request: Request) -> None:
         try:
             caller.job_id = self._engine.submit(request)
-        except DescantError as error:
-            _deliver([(caller, error)])
+        except Exception as error:
+            _deliver([(caller, _told(error))])
         else:
             self._callers[caller.job_id] = caller
 
     def _leave(self, caller: _Caller) -> None:
         if caller.job_id is not None and self._callers.pop(caller.job_id, None) is not None:
             self._engine.cancel(caller.job_id)
+            # There may be no step after this one for a long time.
+            self._on_stats(self._engine.stats())
 
     def _run(self) -> None:
         while self._obey():
-            try:
-                events = self._engine.step()
-            except Exception:
-                # A mistake of ours: nobody is left waiting, and the next request starts clean.
-                _log.exception("The engine failed at a step")
-                self._fail_all(EngineFailed("The engine failed; the log says why."))
-                continue
-            self._route(events)
-            self._on_step(self._engine.stats())
-        self._fail_all(EngineFailed("The server is stopping."))
+            self._step()
+        self._fail_all(_stopping())
+
+    def _step(self) -> None:
+        events: list[Event] = []
+        try:
+            events = self._engine.step()
+        except Exception as error:
+            # Nobody is left waiting, and the next request starts clean.
+            self._fail_all(_told(error))
+        # First the figures: whoever has an answer finds it counted.
+        self._on_stats(self._engine.stats())
+        self._route(events)
 
     def _obey(self) -> bool:
         """Carry out what has been asked meanwhile; wait when there is nothing else to do."""
@@ -177,6 +198,18 @@ class EngineThread:
         for job_id in list(self._callers):
             self._engine.cancel(job_id)
             _deliver([(self._callers.pop(job_id), error)])
+
+
+def _told(error: Exception) -> DescantError:
+    """Return what callers hear of an error; one that is our mistake is logged."""
+    if isinstance(error, DescantError):
+        return error
+    _log.error("The engine failed", exc_info=error)
+    return EngineFailed("The engine failed; the log says why.")
+
+
+def _stopping() -> DescantError:
+    return EngineFailed("The server is stopping.")
 
 
 def _deliver(outgoing: list[tuple[_Caller, Word]]) -> None:

@@ -65,8 +65,13 @@ class Service:
 
     @classmethod
     def start(
-        cls, llm: LLM, indicators: Sequence[Indicator], metrics: Metrics, config: ServerConfig
+        cls,
+        llm: LLM,
+        indicators: Sequence[Indicator],
+        metrics: Metrics,
+        config: ServerConfig,
+        clock: Callable[[], float],
     ) -> Service:
         """Start the engine's thread; from now on nothing else may run the engine."""
         engine = EngineThread(llm.engine, config.max_requests, metrics.take_engine_stats)
-        return cls(llm, engine, tuple(indicators), metrics)
+        return cls(llm, engine, tuple(indicators), metrics, clock)

@@ -6,11 +6,11 @@ may turn out to be the beginning of a stop string is held back until that is kno
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from descant.engine import GenerateResult, TokenEvent
-from descant.server.engine_thread import Word
+from descant.engine import GenerateResult, Result, TokenEvent
 from descant.text import Detokenizer, Tokenizer
 
 
@@ -45,7 +45,12 @@ class TextUsage:
 class TextStream:
     """Follows one generation; iterate over it once."""
 
-    def __init__(self, words: AsyncIterator[Word], tokenizer: Tokenizer, stop: Sequence[str] = ()):
+    def __init__(
+        self,
+        words: AsyncGenerator[TokenEvent | Result, None],
+        tokenizer: Tokenizer,
+        stop: Sequence[str] = (),
+    ):
         self.usage = TextUsage()
         self._words = words
         self._tokenizer = tokenizer
@@ -59,18 +64,16 @@ class TextStream:
         Raises:
             DescantError: the generation failed.
         """
-        try:
-            async for word in self._words:
+        # Closing the words takes the request out of the engine, wherever it stands.
+        async with aclosing(self._words) as words:
+            async for word in words:
                 piece = self._take(word)
                 if piece.text or piece.tokens or piece.finish_reason is not None:
                     yield piece
                 if piece.finish_reason is not None:
                     return
-        finally:
-            # Closing it takes the request out of the engine, wherever it stands.
-            await self._words.aclose()  # type: ignore[attr-defined]
 
-    def _take(self, word: Word) -> TextPiece:
+    def _take(self, word: TokenEvent | Result) -> TextPiece:
         if isinstance(word, TokenEvent):
             self.usage.output_tokens += 1
             self._held += self._detokenizer.push(word.token_id)
@@ -85,9 +88,10 @@ class TextStream:
 
     def _release(self) -> tuple[str, bool]:
         """Return the text that is safe to give out, and whether a stop string has come."""
-        found = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
+        found = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
         if found:
-            return self._held[: min(found)], True
+            # The one complete first, however the text is cut into tokens; the longest of those.
+            return self._held[: min(found)[1]], True
         keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
         text, self._held = (
             self._held[: len(self._held) - keep],
