@@ -53,7 +53,12 @@ def main() -> None:
     indicators = star_indicators(options.only or [*HARD_INDICATORS, *EASY])
     rows = subset(read_star(options.star, "train"), options.dialogues)
     dev = read_star(options.star, "dev")
-    recipe = Recipe(epochs=options.epochs, learning_rate=options.learning_rate)
+    recipe = Recipe(
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        class_weight_power=options.class_weight_power,
+        reading_cache_bytes=options.cache_gib << 30,
+    )
     times = _times(options.work)
     ours = options.work / "one_pass"
     if "one_pass_s" not in times:
@@ -77,6 +82,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dialogues", type=int, default=1500)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--class-weight-power", type=float, default=1.0)
+    parser.add_argument("--cache-gib", type=int, default=14, help="readings kept in memory")
     parser.add_argument("--plain-learning-rate", type=float, default=5e-4)
     parser.add_argument("--only", nargs="*", help="these indicators instead of the 14")
     parser.add_argument("--name", default="star", help="name of the result files")
