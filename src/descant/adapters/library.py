@@ -102,6 +102,10 @@ class AdapterLibrary:
         )
         return cls(load, config, clock)
 
+    def now_s(self) -> float:
+        """Return the time on the clock that `AdapterEntry.last_used_s` is read from."""
+        return self._clock()
+
     def scan(self) -> None:
         """Add adapters that have appeared in the folders; names there are already stay as they are."""
         found = [entry for folder in self.config.folders for entry in find_adapters(folder)]

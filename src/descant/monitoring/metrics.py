@@ -7,7 +7,7 @@ passed in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -54,6 +54,19 @@ class EngineFigures(Protocol):
     def prompt_tokens(self) -> int: ...  # noqa: D102
     @property
     def prompt_tokens_cached(self) -> int: ...  # noqa: D102
+
+
+class LibraryFigures(Protocol):
+    """What an adapter library has done; `descant.adapters.LibraryStats` is one."""
+
+    @property
+    def loads(self) -> int: ...  # noqa: D102
+    @property
+    def load_s(self) -> float: ...  # noqa: D102
+    @property
+    def evictions(self) -> int: ...  # noqa: D102
+    @property
+    def host_bytes(self) -> int: ...  # noqa: D102
 
 
 class Metrics:
@@ -104,6 +117,10 @@ class Metrics:
     def take_engine_stats(self, figures: EngineFigures) -> None:
         """Remember where the engine stands, for the next time somebody asks."""
         self._engine.figures = figures
+
+    def watch_library(self, figures: Callable[[], LibraryFigures]) -> None:
+        """Ask for the adapter library's figures whenever somebody asks for the metrics."""
+        self._registry.register(_LibraryCollector(figures))
 
     def count_request(self, route: str, status: int) -> None:
         """Count one answered request; `route` is a pattern, never a path someone made up."""
@@ -227,3 +244,23 @@ class _EngineCollector(Collector):
         family = GaugeMetricFamily(name, meaning, labels=_LABELS)
         family.add_metric([self._model_name], value)
         return family
+
+
+class _LibraryCollector(Collector):
+    """Turns the library's figures into metrics when they are asked for."""
+
+    def __init__(self, figures: Callable[[], LibraryFigures]):
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family per figure."""
+        figures = self._figures()
+        yield GaugeMetricFamily(
+            "descant_adapter_host_bytes", "What adapters in memory take.", figures.host_bytes
+        )
+        for name, meaning, value in (
+            ("descant_adapter_loads", "Adapters read from disk.", figures.loads),
+            ("descant_adapter_load_seconds", "What that took altogether.", figures.load_s),
+            ("descant_adapter_host_evictions", "Adapters dropped from memory.", figures.evictions),
+        ):
+            yield CounterMetricFamily(name, meaning, value)

@@ -20,11 +20,31 @@ from descant.llm import LLM
 from descant.monitoring import Metrics, RequestLog
 from descant.monitoring.metrics import CONTENT_TYPE
 from descant.schema import Indicator
+from descant.server.adapters import adapters_router
+from descant.server.app_answer import answers_from
+from descant.server.batch_service import batch_service
+from descant.server.chat import chat_router
+from descant.server.completions import completions_router
+from descant.server.drain import Drain, DrainGate, ready_router
+from descant.server.embeddings import embeddings_router
 from descant.server.errors import add_error_handlers
+from descant.server.keys import KeyCheck, Keys
 from descant.server.models import models_router
+from descant.server.rate_limits import RateLimit, RateLimits
 from descant.server.request_context import RequestContext
 from descant.server.scores import scores_router
 from descant.server.service import ServerConfig, Service
+from descant.server.tokens import tokens_router
+
+ROUTERS = (
+    scores_router,
+    chat_router,
+    completions_router,
+    embeddings_router,
+    models_router,
+    adapters_router,
+    tokens_router,
+)
 
 
 def create_app(
@@ -36,14 +56,21 @@ def create_app(
     request_log: RequestLog | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> FastAPI:
-    """Return an app that serves this model; no one else may run its engine."""
+    """Return an app that serves this model; no one else may run its engine.
+
+    Raises:
+        InvalidConfig: the file of keys is wrong.
+    """
     settings = config or ServerConfig()
+    keys = None if settings.keys_file is None else Keys(settings.keys_file)
     metrics = Metrics(registry or CollectorRegistry(), llm.model_name)
+    metrics.watch_library(llm.library.stats)
     service = Service.start(llm, indicators, metrics, settings, clock)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        await app.state.drain.finish(settings.drain_s)
         service.engine.close()
 
     app = FastAPI(
@@ -52,15 +79,26 @@ def create_app(
         summary="A conversation is read once; every adapter answers from that one reading.",
         lifespan=lifespan,
     )
-    for router in (scores_router, models_router):
+    app.state.drain = drain = Drain()
+    for router in ROUTERS:
         app.include_router(router(service))
+    app.include_router(ready_router(drain))
     _add_operation_routes(app, llm, metrics)
     add_error_handlers(app)
+    streamed_bytes = {}
+    if settings.batches is not None:
+        app.include_router(batch_service(settings.batches, answers_from(app, keys)))
+        streamed_bytes["/v1/files"] = settings.batches.max_upload_bytes
+    # The last one added is the first one a request meets.
+    app.add_middleware(RateLimit, limits=RateLimits())
+    app.add_middleware(KeyCheck, keys=keys)
+    app.add_middleware(DrainGate, drain=drain)
     app.add_middleware(
         RequestContext,
         metrics=metrics,
         request_log=request_log,
         max_request_bytes=settings.max_request_bytes,
+        streamed_bytes=streamed_bytes,
         clock=clock,
     )
     return app

@@ -14,18 +14,20 @@ from starlette.responses import Response
 
 from descant.schema import Message
 from descant.schema.errors import InputError
-from descant.server.generation_fields import Body, GenerationFields, Text
+from descant.server.body import Body, Text
+from descant.server.generation_fields import GenerationFields
 from descant.server.generations import (
     Choice,
     Prompt,
+    TokenUsage,
     choose_adapter,
     choose_grammar,
     finish_texts,
     merge_texts,
     start_texts,
-    token_usage,
     unless_gone,
 )
+from descant.server.keys import Caller, identify
 from descant.server.service import Service
 from descant.server.sse import stream_events
 from descant.server.text_stream import TextStream, TokenText
@@ -117,35 +119,41 @@ def chat_router(service: Service) -> APIRouter:
 
     @router.post("/v1/chat/completions", summary="Continue a chat", response_model=None)
     async def create_chat_completion(body: ChatBody, request: Request) -> Response:
-        prompt, streams = await unless_gone(request, asyncio.to_thread(_prepare, service, body))
+        caller = identify(request)
+        prompt, streams = await unless_gone(
+            request, asyncio.to_thread(_prepare, service, body, caller)
+        )
         head = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": service.created_now(),
             "model": body.model,
         }
         if body.stream:
-            return await stream_events(_chunks(service, body, prompt, streams, head))
+            return await stream_events(_chunks(service, body, request, prompt, streams, head))
         choices = await unless_gone(request, finish_texts(service, prompt, streams))
-        usage = token_usage(
-            prompt, sum(c.output_tokens for c in choices), max(c.cached_tokens for c in choices)
+        usage = TokenUsage(
+            len(prompt.token_ids),
+            sum(choice.output_tokens for choice in choices),
+            max(choice.cached_tokens for choice in choices),
         )
+        request.state.usage = usage.for_log()
         return JSONResponse(
             {
                 **head,
                 "object": "chat.completion",
                 "choices": [_choice(body, index, choice) for index, choice in enumerate(choices)],
-                "usage": usage,
+                "usage": usage.to_json(),
             }
         )
 
     return router
 
 
-def _prepare(service: Service, body: ChatBody) -> tuple[Prompt, list[TextStream]]:
+def _prepare(service: Service, body: ChatBody, caller: Caller) -> tuple[Prompt, list[TextStream]]:
     tools = offered_tools(body.tools or [], body.tool_choice)
     messages = _with_tools([message.to_message() for message in body.messages], tools)
     token_ids = tuple(service.llm.renderer.render_chat(messages))
-    prompt = Prompt(token_ids, choose_adapter(service, body), body.model)
+    prompt = Prompt(token_ids, choose_adapter(service, body, caller), body.model, caller)
     grammar = choose_grammar(service, body)
     if is_forced(body.tool_choice):
         if grammar is not None:
@@ -187,6 +195,7 @@ def _message(body: ChatBody, text: str, reason: str) -> tuple[dict[str, Any], st
 async def _chunks(
     service: Service,
     body: ChatBody,
+    request: Request,
     prompt: Prompt,
     streams: Sequence[TextStream],
     head: Mapping[str, Any],
@@ -208,13 +217,14 @@ async def _chunks(
         if delta or piece.tokens or reason is not None:
             logprobs = _logprobs(piece.tokens) if body.logprobs else None
             yield _chunk(common, index, delta, reason, logprobs)
+    usage = TokenUsage(
+        len(prompt.token_ids),
+        sum(stream.usage.output_tokens for stream in streams),
+        max(stream.usage.cached_tokens for stream in streams),
+    )
+    request.state.usage = usage.for_log()
     if body.includes_usage:
-        usage = token_usage(
-            prompt,
-            sum(stream.usage.output_tokens for stream in streams),
-            max(stream.usage.cached_tokens for stream in streams),
-        )
-        yield {**common, "choices": [], "usage": usage}
+        yield {**common, "choices": [], "usage": usage.to_json()}
 
 
 def _chunk(

@@ -5,28 +5,12 @@ A field that is not here is refused by name: nobody should believe in a setting 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from descant.engine import SamplingParams
-
-
-def _check_whole(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("Text holds half of a surrogate pair") from error
-    return text
-
-
-Text = Annotated[str, AfterValidator(_check_whole)]
-
-
-class Body(BaseModel):
-    """A request body; unknown fields are refused by name."""
-
-    model_config = ConfigDict(extra="forbid")
+from descant.server.body import Body, Text
 
 
 class StreamOptions(Body):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from descant.monitoring.metrics import BASE
 from descant.schema import DescantError
 from descant.schema.errors import ClientGone, ContextTooLong, InputError
 from descant.server.generation_fields import GenerationFields
+from descant.server.keys import Caller
 from descant.server.service import Service
 from descant.server.text_stream import TextPiece, TextStream, TokenText
 from descant.text import Grammar
@@ -35,6 +36,30 @@ class Prompt:
     adapter: LoraAdapter | None
     model: str
     """As the caller named it."""
+    caller: Caller
+
+
+@dataclass(frozen=True)
+class TokenUsage:
+    """What a request took."""
+
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as OpenAI's API states it."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.output_tokens,
+            "total_tokens": self.prompt_tokens + self.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        }
+
+    def for_log(self) -> dict[str, int]:
+        """Return it as the request log and the limits per minute take it."""
+        read = self.prompt_tokens + self.output_tokens - self.cached_tokens
+        return {"tokens_read": read, "tokens_shared": self.cached_tokens}
 
 
 @dataclass(frozen=True)
@@ -48,7 +73,9 @@ class Choice:
     cached_tokens: int
 
 
-def choose_adapter(service: Service, fields: GenerationFields) -> LoraAdapter | None:
+def choose_adapter(
+    service: Service, fields: GenerationFields, caller: Caller
+) -> LoraAdapter | None:
     """Return the adapter that a request names; None is the base model. Reads files.
 
     Raises:
@@ -56,6 +83,9 @@ def choose_adapter(service: Service, fields: GenerationFields) -> LoraAdapter | 
         InvalidAdapter: it cannot be used.
     """
     llm = service.llm
+    caller.check_model(fields.model)
+    for name in fields.blend or ():
+        caller.check_model(name)
     if fields.blend is not None:
         if fields.model != llm.model_name:
             raise InputError(
@@ -139,8 +169,8 @@ def start_texts(
             prompt.token_ids,
             sampling,
             prompt.adapter,
-            fields.cache_salt,
-            fields.priority,
+            prompt.caller.salt(fields.cache_salt),
+            prompt.caller.priority(fields.priority),
             constraint=None if grammar is None else grammar.start(),
         )
         words = service.engine.generate(request)
@@ -217,16 +247,6 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-def token_usage(prompt: Prompt, output_tokens: int, cached_tokens: int) -> dict[str, Any]:
-    """Return what a request took, as OpenAI's API states it."""
-    return {
-        "prompt_tokens": len(prompt.token_ids),
-        "completion_tokens": output_tokens,
-        "total_tokens": len(prompt.token_ids) + output_tokens,
-        "prompt_tokens_details": {"cached_tokens": cached_tokens},
-    }
-
-
 async def _hang_up(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -263,8 +283,3 @@ async def _observed(
     except DescantError:
         metrics.count_error(adapter)
         raise
-
-
-def with_prompt(prompt: Prompt, token_ids: Sequence[int]) -> Prompt:
-    """Return the same model and adapter with other tokens."""
-    return replace(prompt, token_ids=tuple(token_ids))

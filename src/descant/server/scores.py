@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from descant.engine import ScoreRequest, ScoreResult
 from descant.schema import (
@@ -19,32 +18,20 @@ from descant.schema import (
     pick_indicators,
 )
 from descant.schema.errors import ContextTooLong, InputError, OutOfBlocks
+from descant.server.body import Body, Text
+from descant.server.generations import unless_gone
+from descant.server.keys import identify
 from descant.server.service import Service
 
 
-def _check_whole(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("Text holds half of a surrogate pair") from error
-    return text
-
-
-Text = Annotated[str, AfterValidator(_check_whole)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class TurnBody(_Body):
+class TurnBody(Body):
     """One utterance."""
 
     speaker: Text
     text: Text
 
 
-class ConversationBody(_Body):
+class ConversationBody(Body):
     """What was said, in order."""
 
     turns: list[TurnBody]
@@ -62,7 +49,7 @@ class ConversationBody(_Body):
         return Transcript(default_id if self.id is None else self.id, turns)
 
 
-class ScoreBody(_Body):
+class ScoreBody(Body):
     """One request for a scorecard."""
 
     conversation: ConversationBody
@@ -79,12 +66,21 @@ def scores_router(service: Service) -> APIRouter:
     async def create_score(body: ScoreBody, request: Request) -> Scorecard:
         started = service.clock()
         transcript = body.conversation.to_transcript(request.state.request_id)
+        caller = identify(request)
         asked = _choose(service.indicators, body.indicators)
+        for indicator in asked:
+            caller.check_model(indicator.adapter)
         # Rendering and loading adapters take a while; the event loop has others to serve.
         plan = await asyncio.to_thread(
-            service.llm.plan, transcript, asked, salt=body.cache_salt, priority=body.priority
+            service.llm.plan,
+            transcript,
+            asked,
+            salt=caller.salt(body.cache_salt),
+            priority=caller.priority(body.priority),
         )
-        outcome = None if plan.request is None else await _outcome(service, plan.request)
+        outcome = None
+        if plan.request is not None:
+            outcome = await unless_gone(request, _outcome(service, plan.request))
         scorecard = service.llm.scorecard(plan, outcome, service.clock() - started)
         request.state.usage = {
             "tokens_read": scorecard.usage.tokens_read,

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from descant.llm import LLM
 from descant.monitoring import Metrics
 from descant.schema import Indicator
 from descant.schema.errors import InvalidConfig
+from descant.server.batch_runner import BatchConfig
 from descant.server.engine_thread import EngineThread
 from descant.text import GrammarCompiler
 
@@ -26,6 +28,12 @@ class ServerConfig:
     max_request_bytes: int = 2 << 20
     max_requests: int = 1024
     """Requests waiting or running; one more is answered 429."""
+    keys_file: Path | None = None
+    """Who may ask, see `descant.server.keys`; None: everybody."""
+    batches: BatchConfig | None = None
+    """Where files and batches are kept; None: they are not offered."""
+    drain_s: float = 30.0
+    """How long requests under way have to finish when the server stops."""
 
     def __post_init__(self) -> None:
         for name in ("max_request_bytes", "max_requests"):

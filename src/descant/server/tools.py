@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from descant.schema.errors import InputError
-from descant.server.generation_fields import Body, Text
+from descant.server.body import Body, Text
 
 
 class FunctionBody(Body):

@@ -1,0 +1,154 @@
+"""``POST /v1/completions``: plain text, or token ids, continued as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from starlette.responses import Response
+
+from descant.schema.errors import InputError
+from descant.server.body import Text
+from descant.server.generation_fields import GenerationFields
+from descant.server.generations import (
+    Choice,
+    Prompt,
+    TokenUsage,
+    choose_adapter,
+    choose_grammar,
+    finish_texts,
+    merge_texts,
+    start_texts,
+    unless_gone,
+)
+from descant.server.keys import Caller, identify
+from descant.server.service import Service
+from descant.server.sse import stream_events
+from descant.server.text_stream import TextStream, TokenText
+
+TokenIds = Annotated[list[int], Field(min_length=1)]
+
+
+class CompletionBody(GenerationFields):
+    """A text to continue."""
+
+    prompt: Text | TokenIds | Annotated[list[Text | TokenIds], Field(min_length=1, max_length=64)]
+    max_tokens: int = Field(16, ge=1)
+    logprobs: int | None = Field(None, ge=0, le=20)
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """The prompts, one or many."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if all(isinstance(item, int) for item in self.prompt):
+            return [[item for item in self.prompt if isinstance(item, int)]]
+        return [item for item in self.prompt if not isinstance(item, int)]
+
+
+def completions_router(service: Service) -> APIRouter:
+    """Return the route of completions."""
+    router = APIRouter()
+
+    @router.post("/v1/completions", summary="Continue a text", response_model=None)
+    async def create_completion(body: CompletionBody, request: Request) -> Response:
+        caller = identify(request)
+        asked = await unless_gone(request, asyncio.to_thread(_prepare, service, body, caller))
+        head = {
+            "id": f"cmpl-{uuid.uuid4().hex}",
+            "object": "text_completion",
+            "created": service.created_now(),
+            "model": body.model,
+        }
+        if body.stream:
+            return await stream_events(_chunks(service, body, request, asked, head))
+        groups = await unless_gone(
+            request,
+            asyncio.gather(*(finish_texts(service, prompt, texts) for prompt, texts in asked)),
+        )
+        choices = [choice for group in groups for choice in group]
+        usage = TokenUsage(
+            sum(len(prompt.token_ids) for prompt, _ in asked),
+            sum(choice.output_tokens for choice in choices),
+            sum(max(choice.cached_tokens for choice in group) for group in groups),
+        )
+        request.state.usage = usage.for_log()
+        listed = [_choice(body, index, choice) for index, choice in enumerate(choices)]
+        return JSONResponse({**head, "choices": listed, "usage": usage.to_json()})
+
+    return router
+
+
+def _prepare(
+    service: Service, body: CompletionBody, caller: Caller
+) -> list[tuple[Prompt, list[TextStream]]]:
+    adapter = choose_adapter(service, body, caller)
+    grammar = choose_grammar(service, body)
+    asked = []
+    for text in body.prompts:
+        prompt = Prompt(_token_ids(service, text), adapter, body.model, caller)
+        texts = start_texts(service, body, prompt, body.max_tokens, body.logprobs, grammar)
+        asked.append((prompt, texts))
+    return asked
+
+
+def _token_ids(service: Service, prompt: str | list[int]) -> tuple[int, ...]:
+    if isinstance(prompt, str):
+        return tuple(service.llm.tokenizer.encode(prompt))
+    if not all(0 <= token_id < service.llm.vocab_size for token_id in prompt):
+        raise InputError(f"Token ids are 0 to {service.llm.vocab_size - 1}.", field="prompt")
+    return tuple(prompt)
+
+
+async def _chunks(
+    service: Service,
+    body: CompletionBody,
+    request: Request,
+    asked: Sequence[tuple[Prompt, list[TextStream]]],
+    head: Mapping[str, Any],
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    streams = [stream for _, texts in asked for stream in texts]
+    async for index, piece in merge_texts(service, asked[0][0], streams):
+        logprobs = _logprobs(piece.tokens) if body.logprobs is not None else None
+        choice = {
+            "index": index,
+            "text": piece.text,
+            "logprobs": logprobs,
+            "finish_reason": piece.finish_reason,
+        }
+        yield {**head, "choices": [choice]}
+    usage = TokenUsage(
+        sum(len(prompt.token_ids) for prompt, _ in asked),
+        sum(stream.usage.output_tokens for stream in streams),
+        sum(max(text.usage.cached_tokens for text in texts) for _, texts in asked),
+    )
+    request.state.usage = usage.for_log()
+    if body.includes_usage:
+        yield {**head, "choices": [], "usage": usage.to_json()}
+
+
+def _choice(body: CompletionBody, index: int, choice: Choice) -> dict[str, Any]:
+    return {
+        "index": index,
+        "text": choice.text,
+        "logprobs": _logprobs(choice.tokens) if body.logprobs is not None else None,
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _logprobs(tokens: Sequence[TokenText]) -> dict[str, Any]:
+    offsets, length = [], 0
+    for token in tokens:
+        offsets.append(length)
+        length += len(token.text)
+    return {
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [dict(token.alternatives) for token in tokens],
+        "text_offset": offsets,
+    }
