@@ -200,7 +200,7 @@ def test_a_failing_step_fails_those_who_wait_and_nobody_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     engine = new_engine()
-    waiting = [generation(20, 5), scoring(30, (0, 1)), generation(20, 5, adapter=2)]
+    waiting: list[Request] = [generation(20, 5), scoring(30, (0, 1)), generation(20, 5, adapter=2)]
 
     async def exchange() -> None:
         async with running(engine) as thread:
