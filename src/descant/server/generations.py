@@ -186,9 +186,13 @@ async def finish_texts(
     Raises:
         DescantError: why a text was not generated.
     """
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_whole(service, prompt, stream)) for stream in streams]
-    return [task.result() for task in tasks]
+    tasks = [asyncio.create_task(_whole(service, prompt, stream)) for stream in streams]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def merge_texts(
