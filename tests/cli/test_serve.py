@@ -13,7 +13,7 @@ from descant.cli.serve import listen, open_log, run_server
 from descant.schema.errors import InvalidConfig
 from descant.server import create_app
 from tests.cli.test_app import run
-from tests.server.fake_model import POLITE, FakeModel
+from tests.server.served import serve_tiny
 
 
 def test_a_port_in_use_and_a_host_nobody_knows_are_refused() -> None:
@@ -35,7 +35,8 @@ def test_a_log_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     assert caught.value.field == "request_log"
 
 
-def test_an_interrupt_stops_the_server_in_good_order() -> None:
+def test_an_interrupt_stops_the_server_in_good_order(tmp_path: Path) -> None:
+    app = create_app(*serve_tiny(tmp_path))
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     statuses: list[int] = []
@@ -49,8 +50,9 @@ def test_an_interrupt_stops_the_server_in_good_order() -> None:
 
     caller = threading.Thread(target=ask_then_interrupt)
     caller.start()
-    run_server(create_app(FakeModel(), (POLITE,)), listener)
+    run_server(app, listener)
     caller.join()
     assert statuses == [200]
+    assert "descant-engine" not in [thread.name for thread in threading.enumerate()]
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), timeout=1)

@@ -402,3 +402,30 @@ def test_limits_out_of_range_are_refused(field: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
         ServerConfig(**{field: 0})
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("stop", [[], ["a"], [" "], ["e", "o", "t"]])
+@pytest.mark.parametrize("stream", [False, True])
+def test_metrics_count_every_token_of_a_chat_whatever_the_pieces(
+    server: Server, stop: list[str], stream: bool
+) -> None:
+    async def exchange() -> str:
+        async with server.client() as client:
+            body = {"model": "polite", "messages": [{"role": "user", "content": "hello"}]}
+            body |= {"max_tokens": 12, "stop": stop, "stream": stream}
+            if stream:
+                body |= {"stream_options": {"include_usage": True}}
+            response = await client.post("/v1/chat/completions", json=body)
+            assert response.status_code == 200, response.text
+            return response.text
+
+    text = asyncio.run(exchange())
+    told = text.split("data: ")[-2] if stream else text
+    tokens = json.loads(told)["usage"]["completion_tokens"]
+    value = server.registry.get_sample_value
+    model, adapter = {"model_name": server.llm.model_name}, {"adapter": "polite"}
+    assert value("vllm:generation_tokens_total", model) == tokens
+    assert value("descant_adapter_generation_tokens_total", adapter) == tokens
+    assert value("vllm:time_to_first_token_seconds_count", model) == 1
+    assert value("vllm:inter_token_latency_seconds_count", model) == tokens - 1
+    assert value("descant_adapter_requests_total", adapter) == 1

@@ -207,7 +207,7 @@ class _EngineCollector(Collector):
         self._model_name = model_name
 
     def collect(self) -> Iterator[Metric]:
-        """Yield one family per figure; nothing before the engine's first step."""
+        """Yield one family per figure; nothing before the first were taken."""
         figures = self.figures
         if figures is None:
             return

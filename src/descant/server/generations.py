@@ -273,14 +273,16 @@ async def _observed(
     """Yield a text's pieces and keep the books."""
     metrics, adapter = service.metrics, BASE if prompt.adapter is None else prompt.model
     started = last = service.clock()
+    num_counted = 0
     try:
         async for piece in stream.pieces():
             now = service.clock()
-            if stream.usage.output_tokens > 1:
-                metrics.observe_next_token(adapter, now - last)
-            elif stream.usage.output_tokens == 1 and last == started:
-                metrics.observe_first_token(adapter, now - started)
-            last = now
+            # A piece may bring several tokens, or none: text is held back, and the end is a piece.
+            for number in range(num_counted, stream.usage.output_tokens):
+                observe = metrics.observe_next_token if number else metrics.observe_first_token
+                observe(adapter, now - last)
+                last = now
+            num_counted = stream.usage.output_tokens
             if piece.finish_reason is not None:
                 metrics.observe_generation(adapter, piece.finish_reason, now - started)
             yield piece
