@@ -79,7 +79,7 @@ class TrafficMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         # Seventeen blocks and room for few adapters: everything has to wait or give way at times.
-        self.engine = engine(self.clock, max_step_tokens=16, adapter_bytes=120_000)
+        self.engine = engine(self.clock, max_step_tokens=16, adapter_bytes=120_000, draft_tokens=3)
         self.requests: dict[int, GenerateRequest | ScoreRequest] = {}
         self.tokens: dict[int, list[int]] = {}
 
@@ -162,6 +162,35 @@ def test_a_generation_that_gives_way_says_the_same_in_the_end() -> None:
     roomy = engine(kv_cache_bytes=1 << 17).run(requests)
     assert [r.token_ids for r in crowded] == [r.token_ids for r in roomy]
     assert made.blocks.num_held == 0
+
+
+@pytest.mark.parametrize("adapter", range(len(EVERY)))
+@pytest.mark.parametrize("draft_tokens", [1, 4])
+def test_guessing_never_changes_what_is_generated(adapter: int, draft_tokens: int) -> None:
+    """The tiny model soon repeats itself, so that many guesses are right and some are wrong."""
+    request = replace(generation(1, adapter, 60), salt="a")
+    [plain] = engine(kv_cache_bytes=1 << 17).generate([request])
+    guessing = engine(kv_cache_bytes=1 << 17, draft_tokens=draft_tokens)
+    [guessed] = guessing.generate([request])
+    assert guessed.token_ids == plain.token_ids
+    assert guessed.finish_reason is plain.finish_reason
+    stats = guessing.stats()
+    assert 0 <= stats.tokens_draft_accepted <= stats.tokens_drafted
+    assert guessing.blocks.num_held == 0
+    # Blocks published under way hold what was generated, not what was guessed.
+    prompt = (*request.prompt_ids, *plain.token_ids)
+    follow_up = replace(request, prompt_ids=prompt)
+    [again] = guessing.generate([follow_up])
+    [fresh] = engine(kv_cache_bytes=1 << 17).generate([follow_up])
+    assert again.num_cached > len(request.prompt_ids)
+    assert again.token_ids == fresh.token_ids
+
+
+def test_right_guesses_save_steps() -> None:
+    made = engine(kv_cache_bytes=1 << 17, draft_tokens=4)
+    results = made.run([generation(1, adapter, 60) for adapter in range(len(EVERY))])
+    assert len(results) == len(EVERY)
+    assert made.stats().tokens_draft_accepted > 0
 
 
 def test_interactive_requests_pass_batch_jobs_and_no_batch_job_starves() -> None:

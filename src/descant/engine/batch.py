@@ -25,6 +25,9 @@ class Scheduled:
 
     sequence: Sequence
     num_tokens: int
+    """The draft included."""
+    draft: tuple[int, ...] = ()
+    """Guesses behind the last known token, to be found right or wrong by this step."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +210,9 @@ def _kept_rows(placed: Seq[tuple[Scheduled, int]]) -> list[tuple[Sequence, slice
         sequence = item.sequence
         stop = first_row + item.num_tokens
         if sequence.chooser is not None:
-            if item.num_tokens == sequence.num_remaining:
-                kept.append((sequence, slice(stop - 1, stop)))
+            num_known = item.num_tokens - len(item.draft)
+            if num_known == sequence.num_remaining:
+                kept.append((sequence, slice(first_row + num_known - 1, stop)))
         elif sequence.read_from is not None:
             skipped = max(sequence.read_from - sequence.num_computed, 0)
             if skipped < item.num_tokens:
@@ -218,7 +222,8 @@ def _kept_rows(placed: Seq[tuple[Scheduled, int]]) -> list[tuple[Sequence, slice
 
 def _new_tokens(item: Scheduled) -> list[int]:
     first = item.sequence.num_computed
-    return item.sequence.token_ids[first : first + item.num_tokens]
+    num_known = item.num_tokens - len(item.draft)
+    return [*item.sequence.token_ids[first : first + num_known], *item.draft]
 
 
 def _new_positions(item: Scheduled) -> range:

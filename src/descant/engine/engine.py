@@ -67,6 +67,9 @@ class EngineConfig:
     max_step_tokens: int = 2048
     adapter_bytes: int = 2 << 30
     """What the slots of active adapters may take; there is always one."""
+    draft_tokens: int = 0
+    """How many tokens of a greedy generation are guessed at a time from what it has said before;
+    0 guesses none. What is generated does not change."""
     ageing_s: float = 30.0
     """A request waits at most this much longer for every level that its priority is lower."""
 
@@ -74,6 +77,8 @@ class EngineConfig:
         for name in ("kv_cache_bytes", "block_tokens", "max_step_tokens", "adapter_bytes"):
             if getattr(self, name) < 1:
                 raise InvalidConfig(f"{name} must be at least 1.", field=name)
+        if self.draft_tokens < 0:
+            raise InvalidConfig("draft_tokens must not be negative.", field="draft_tokens")
         if not self.ageing_s > 0:
             raise InvalidConfig("ageing_s must be greater than 0.", field="ageing_s")
 
@@ -92,6 +97,8 @@ class EngineStats:
     adapter_activations: int
     adapter_evictions: int
     preemptions: int
+    tokens_drafted: int
+    tokens_draft_accepted: int
     tokens_computed: int
     prompt_tokens: int
     prompt_tokens_cached: int
@@ -124,6 +131,7 @@ class Engine:
             self.config.max_step_tokens,
             base_hash,
             self.config.ageing_s,
+            self.config.draft_tokens,
         )
         self._clock = clock
         self._randomness = randomness or random.Random()
@@ -131,6 +139,7 @@ class Engine:
         self._deadlines_s: dict[int, float] = {}
         self._job_ids = itertools.count()
         self._tokens_computed = self._prompt_tokens = self._prompt_tokens_cached = 0
+        self._tokens_drafted = self._tokens_draft_accepted = 0
         self._builder = BatchBuilder(self.adapters, self.config.block_tokens, model.device)
         self._runner = Runner(
             model, self._cache(), self.adapters, kernel or choose_kernel(model.device, model.dtype)
@@ -187,7 +196,8 @@ class Engine:
             sequence.hidden.append(hidden[rows])
         self._tokens_computed += len(batch.token_ids)
         computed = self.scheduler.complete(scheduled)
-        events += self._extend([s for s in computed if s.chooser is not None])
+        drafts = {id(item.sequence): item.draft for item in scheduled}
+        events += self._extend([(s, drafts[id(s)]) for s in computed if s.chooser is not None])
         read = [s for s in computed if s.chooser is None and not s.children]
         for sequence in computed:
             if sequence.children:
@@ -273,6 +283,8 @@ class Engine:
             adapter_activations=pool.num_activations,
             adapter_evictions=pool.num_evictions,
             preemptions=self.scheduler.num_preemptions,
+            tokens_drafted=self._tokens_drafted,
+            tokens_draft_accepted=self._tokens_draft_accepted,
             tokens_computed=self._tokens_computed,
             prompt_tokens=self._prompt_tokens,
             prompt_tokens_cached=self._prompt_tokens_cached,
@@ -280,7 +292,7 @@ class Engine:
 
     def _job(self, request: Request) -> Job:
         if isinstance(request, GenerateRequest):
-            return Generation(request, self._randomness)
+            return Generation(request, self._randomness, self.config.draft_tokens > 0)
         if isinstance(request, EmbedRequest):
             return Embedding(request)
         adapters = [tail.adapter for tail in request.tails if tail.adapter is not None]
@@ -296,17 +308,33 @@ class Engine:
             events.append(FailedEvent(job_id, error))
         return events
 
-    def _extend(self, sequences: Seq[Sequence]) -> list[Event]:
-        """Choose the next token of each generation."""
-        if not sequences:
+    def _extend(self, generations: Seq[tuple[Sequence, tuple[int, ...]]]) -> list[Event]:
+        """Choose the next token of each generation, and more where its draft was right."""
+        if not generations:
             return []
         with torch.inference_mode():
-            hidden = torch.cat([sequence.hidden.pop() for sequence in sequences])
-            logits = self.model.logits(hidden).cpu()
-            choosers = [s.chooser for s in sequences if s.chooser is not None]
-            choices = choose_all(logits, choosers)
+            rows = [sequence.hidden.pop() for sequence, _ in generations]
+            logits = self.model.logits(torch.cat(rows)).cpu()
+            owners = [s.chooser for s, draft in generations for _ in range(1 + len(draft))]
+            choices = iter(choose_all(logits, [owner for owner in owners if owner is not None]))
         events: list[Event] = []
-        for sequence, choice in zip(sequences, choices, strict=True):
+        for sequence, draft in generations:
+            events += self._follow(sequence, draft, [next(choices) for _ in range(1 + len(draft))])
+        return events
+
+    def _follow(
+        self, sequence: Sequence, draft: tuple[int, ...], choices: Seq[Choice | DescantError]
+    ) -> list[Event]:
+        """Take the choice behind the last known token, and those behind every right guess."""
+        self._tokens_drafted += len(draft)
+        events = self._take(sequence, choices[0])
+        for guess, before, choice in zip(draft, choices, choices[1:], strict=False):
+            has_ended = sequence.finish_reason is not None
+            if has_ended or not isinstance(before, Choice) or before.token_id != guess:
+                break
+            # The guess was computed in this step, as the token it turned out to be.
+            sequence.num_computed += 1
+            self._tokens_draft_accepted += 1
             events += self._take(sequence, choice)
         return events
 

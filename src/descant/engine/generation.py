@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from descant.engine.ngram import NgramDrafter
 from descant.engine.requests import FinishReason, GenerateRequest, GenerateResult
 from descant.engine.sampler import TokenChooser
 from descant.engine.scoring import first_active
@@ -14,8 +15,10 @@ from descant.schema.errors import InputError
 class Generation:
     """A generate request under way."""
 
-    def __init__(self, request: GenerateRequest, randomness: random.Random):
+    def __init__(self, request: GenerateRequest, randomness: random.Random, has_drafts: bool):
         """Lay out the sequence; nothing runs yet. Without a seed, one is drawn.
+
+        With `has_drafts` tokens are guessed where the likeliest one is always chosen.
 
         Raises:
             InputError: the prompt is empty.
@@ -37,6 +40,7 @@ class Generation:
             activation=activation,
             salt=request.salt,
             chooser=chooser,
+            drafter=NgramDrafter() if has_drafts and chooser.is_plain else None,
         )
 
     @property

@@ -35,6 +35,7 @@ class Scheduler:
         max_step_tokens: int,
         base_hash: str,
         ageing_s: float = 30.0,
+        draft_tokens: int = 0,
     ):
         self.blocks = blocks
         self.adapters = adapters
@@ -42,6 +43,7 @@ class Scheduler:
         self.max_step_tokens = max_step_tokens
         self.base_hash = base_hash
         self.ageing_s = ageing_s
+        self.draft_tokens = draft_tokens
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self._waiting: list[tuple[tuple[float, int], Sequence]] = []
@@ -89,15 +91,16 @@ class Scheduler:
             num_tokens = min(sequence.num_remaining, budget)
             # One without blocks has just lost them to a more urgent one.
             if num_tokens and sequence.blocks and self._grow(sequence, num_tokens):
-                scheduled.append(Scheduled(sequence, num_tokens))
-                budget -= num_tokens
+                draft = self._draft(sequence, budget - num_tokens) if num_tokens == 1 else ()
+                scheduled.append(Scheduled(sequence, num_tokens + len(draft), draft))
+                budget -= num_tokens + len(draft)
         return [item for item in scheduled if item.sequence.blocks]
 
     def complete(self, scheduled: Iterable[Scheduled]) -> list[Sequence]:
         """Book a computed step; return the sequences that are now fully computed."""
         computed = []
         for item in scheduled:
-            item.sequence.num_computed += item.num_tokens
+            item.sequence.num_computed += item.num_tokens - len(item.draft)
             item.sequence.num_run += item.num_tokens
             self._publish(item.sequence)
             if not item.sequence.num_remaining:
@@ -187,6 +190,18 @@ class Scheduler:
                 return False
         sequence.blocks += self.blocks.allocate(max(0, missing))
         return True
+
+    def _draft(self, sequence: Sequence, budget: int) -> tuple[int, ...]:
+        """Return guesses to be tried beside a sequence's next token; nobody gives way for them."""
+        if sequence.num_remaining != 1:
+            return ()
+        draft = sequence.draft(min(self.draft_tokens, budget))
+        stop = sequence.num_computed + 1 + len(draft) - sequence.num_shared
+        missing = max(0, self._ceil(stop) - len(sequence.blocks))
+        if not draft or missing + self._num_reserved() > self.blocks.num_available:
+            return ()
+        sequence.blocks += self.blocks.allocate(missing)
+        return draft
 
     def _preempt(self, sequence: Sequence) -> None:
         self.finish(sequence)

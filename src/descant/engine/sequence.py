@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.engine.ngram import NgramDrafter
 from descant.engine.requests import FinishReason
 from descant.engine.sampler import TokenChooser
 from descant.model import LoraAdapter
@@ -30,6 +31,8 @@ class Sequence:
     """Hidden states are kept for this position and all later prompt positions; None keeps none."""
     chooser: TokenChooser | None = None
     """Chooses the tokens of a generation; None: nothing is generated."""
+    drafter: NgramDrafter | None = None
+    """Guesses them beforehand; None: nothing is guessed."""
     parent: Sequence | None = None
     """The sequence whose tokens are this one's shared prefix."""
     children: list[Sequence] = field(default_factory=list)
@@ -62,6 +65,13 @@ class Sequence:
     def num_slots(self) -> int:
         """Places in the cache it will need in all, the shared prefix included."""
         return self.num_prompt + (self.chooser.max_tokens if self.chooser is not None else 0)
+
+    def draft(self, most: int) -> tuple[int, ...]:
+        """Return guesses of what comes behind the next token, never more than may be generated."""
+        if self.drafter is None or self.chooser is None:
+            return ()
+        room = self.chooser.max_tokens - len(self.output_ids) - 1
+        return self.drafter.propose(self.token_ids, min(most, room)) if room > 0 else ()
 
     @property
     def output_ids(self) -> list[int]:
