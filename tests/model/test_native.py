@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from descant.model import MatmulKernel, NativeDecode, load_native
 from descant.model.native import _built
-from descant.model.ops import NativeOps, Rotation, TorchOps
+from descant.model.ops import NativeOps, Ops, Rotation, TorchOps
 
 pytestmark = pytest.mark.skipif(not load_native(), reason="no C++ compiler")
 
@@ -83,10 +83,25 @@ def test_one_row_by_a_weight(seed: int, width: int, outputs: int) -> None:
     assert torch.allclose(got, exact, rtol=2**-7, atol=0.02)
 
 
-def test_gradients_take_the_plain_way() -> None:
-    x = random(0, 3, 16).requires_grad_()
-    NativeOps().rms_norm(x, random(1, 16), 1e-5).sum().backward()
-    assert x.grad is not None
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, tokens=st.integers(1, 9), width=st.sampled_from([8, 96]))
+def test_gradients(seed: int, tokens: int, width: int) -> None:
+    rotation = Rotation(random(seed + 2, tokens, 1, 8), random(seed + 3, tokens, 1, 8))
+    weight, pull = random(seed + 1, width), random(seed + 4, tokens, width)
+
+    def through(ops: Ops, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        fused = random(seed, tokens, 2 * width).to(dtype).requires_grad_()
+        turn = Rotation(*(x.to(dtype) for x in rotation))
+        left, right = fused.split(width, -1)
+        heads = ops.rotate(left.unflatten(-1, (-1, 8)), turn).flatten(1)
+        out = ops.gate(ops.rms_norm(heads, weight.to(dtype), 1e-5), right)
+        out.backward(pull.to(dtype))
+        assert fused.grad is not None
+        return out.detach().float(), fused.grad.float()
+
+    exact = through(TorchOps(), torch.float32)
+    for fast, slow in zip(through(NativeOps(), torch.bfloat16), exact, strict=True):
+        assert (fast - slow).norm() < 0.02 * slow.norm()
 
 
 def test_a_compiler_that_fails_is_reported(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """The small operations between the products of a layer, plain and in C++.
 
 `TorchOps` says what they compute and runs anywhere; `NativeOps` rounds to bfloat16 in the same
-places and has no gradient. A step of a few tokens spends more time in dispatching these than in computing.
+places. A step of a few tokens spends more time in dispatching these than in computing.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -69,32 +69,86 @@ class TorchOps:
         return F.silu(gate) * up
 
 
-class NativeOps(TorchOps):
-    """C++ for bfloat16 on the CPU; where gradients are wanted, the plain ones."""
+class NativeOps:
+    """C++ for bfloat16 on the CPU, with gradients."""
 
     def rms_norm(
         self, x: Float[Tensor, "*T E"], weight: Float[Tensor, " E"], eps: float
     ) -> Float[Tensor, "*T E"]:
         """See `Ops.rms_norm`."""
-        if x.requires_grad:
-            return super().rms_norm(x, weight, eps)
         rows = x.reshape(-1, x.shape[-1])
-        out: Tensor = torch.ops.descant.rms_norm.default(rows, weight, eps)
+        if not rows.requires_grad:
+            plain: Tensor = _native().rms_norm.default(rows, weight, eps)
+            return plain.view(x.shape)
+        out: Tensor = _RmsNorm.apply(rows, weight, eps)  # type: ignore[no-untyped-call]
         return out.view(x.shape)
 
     def rotate(self, heads: Float[Tensor, "T N D"], rotation: Rotation) -> Float[Tensor, "T N D"]:
         """See `Ops.rotate`."""
-        if heads.requires_grad:
-            return super().rotate(heads, rotation)
-        out: Tensor = torch.ops.descant.rotate.default(heads, *rotation)
-        return out
+        if not heads.requires_grad:
+            out: Tensor = _native().rotate.default(heads, *rotation)
+            return out
+        turned: Tensor = _Rotate.apply(heads, *rotation)  # type: ignore[no-untyped-call]
+        return turned
 
     def gate(self, gate: Float[Tensor, "T F"], up: Float[Tensor, "T F"]) -> Float[Tensor, "T F"]:
         """See `Ops.gate`."""
-        if gate.requires_grad or up.requires_grad:
-            return super().gate(gate, up)
-        out: Tensor = torch.ops.descant.silu_mul.default(gate, up)
+        if not (gate.requires_grad or up.requires_grad):
+            out: Tensor = _native().silu_mul.default(gate, up)
+            return out
+        gated: Tensor = _Gate.apply(gate, up)  # type: ignore[no-untyped-call]
+        return gated
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        out: Tensor = _native().rms_norm.default(x, weight, eps)
         return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = gradients
+        x, weight = ctx.saved_tensors
+        back = _native().rms_norm_backward.default(grad.contiguous(), x, weight, ctx.eps)
+        return back, None, None
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        out: Tensor = _native().rotate.default(heads, cos, sin)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        cos, sin = ctx.saved_tensors
+        # The gradient is turned back: what came from a partner goes to it.
+        back = sin.roll(sin.shape[-1] // 2, -1)
+        (grad,) = gradients
+        return _native().rotate.default(grad.contiguous(), cos, back), None, None
+
+
+class _Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        out: Tensor = _native().silu_mul.default(gate, up)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        (grad,) = gradients
+        both = _native().silu_mul_backward.default(grad.contiguous(), *ctx.saved_tensors)
+        of_gate, of_up = both.split(both.shape[-1] // 2, -1)
+        return of_gate, of_up
+
+
+def _native() -> Any:
+    return torch.ops.descant
 
 
 def choose_ops(device: torch.device, dtype: torch.dtype) -> Ops:

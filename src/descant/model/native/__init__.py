@@ -28,6 +28,7 @@ _FLAGS = (
     # What lets loops become vectors. Not -ffast-math: a library linked with it makes the whole
     # process round subnormal numbers to zero.
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
+    *("-freciprocal-math", "-mprefer-vector-width=512"),
 )
 _ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"
 """torch 2.11, the oldest version that is supported."""

@@ -78,6 +78,31 @@ Tensor rms_norm(Tensor x, Tensor weight, double eps) {
   return out;
 }
 
+// The gradient of x: s * (g * w) - x * s^3 / E * sum(g * w * x), where s = 1 / sqrt(mean(x^2) + eps).
+Tensor rms_norm_backward(Tensor grad, Tensor x, Tensor weight, double eps) {
+  const int64_t rows = x.size(0), width = x.size(1), step = x.stride(0), grad_step = grad.stride(0);
+  Tensor out = torch::stable::new_empty(x, {rows, width});
+  const bf16 *g = data(grad), *in = data(x), *gain = data(weight);
+  bf16* to = mutable_data(out);
+  torch::stable::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const bf16 *from = in + row * step, *pull = g + row * grad_step;
+      float sum = 0, along = 0;
+      for (int64_t i = 0; i < width; ++i) {
+        const float value = widen(from[i]);
+        sum += value * value;
+        along += widen(pull[i]) * widen(gain[i]) * value;
+      }
+      const float scale = 1.0f / std::sqrt(sum / width + static_cast<float>(eps));
+      const float share = along * scale * scale * scale / width;
+      for (int64_t i = 0; i < width; ++i)
+        to[row * width + i] =
+            narrow(scale * widen(pull[i]) * widen(gain[i]) - share * widen(from[i]));
+    }
+  });
+  return out;
+}
+
 // heads [T, N, D] with neighbouring N, cos and sin [T, 1, D]: heads * cos + roll(heads, D/2) * sin.
 Tensor rotate(Tensor heads, Tensor cos, Tensor sin) {
   const int64_t rows = heads.size(0), num = heads.size(1), dim = heads.size(2), half = dim / 2;
@@ -114,6 +139,27 @@ Tensor silu_mul(Tensor gate, Tensor up) {
         to[row * width + i] =
             narrow(rounded(x / (1.0f + exponential(-x))) * widen(u[row * up_step + i]));
       }
+  });
+  return out;
+}
+
+// The gradients of gate and up, beside each other [T, 2F].
+Tensor silu_mul_backward(Tensor grad, Tensor gate, Tensor up) {
+  const int64_t rows = gate.size(0), width = gate.size(1);
+  Tensor out = torch::stable::new_empty(gate, {rows, 2 * width});
+  const bf16 *d = data(grad), *g = data(gate), *u = data(up);
+  bf16* to = mutable_data(out);
+  const int64_t grad_step = grad.stride(0), gate_step = gate.stride(0), up_step = up.stride(0);
+  torch::stable::parallel_for(0, rows, 8, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      bf16* dest = to + row * 2 * width;
+      for (int64_t i = 0; i < width; ++i) {
+        const float x = widen(g[row * gate_step + i]), pull = widen(d[row * grad_step + i]);
+        const float open = 1.0f / (1.0f + exponential(-x));
+        dest[i] = narrow(pull * widen(u[row * up_step + i]) * open * (1.0f + x * (1.0f - open)));
+        dest[width + i] = narrow(pull * x * open);
+      }
+    }
   });
   return out;
 }
@@ -222,6 +268,8 @@ Tensor linear_row(Tensor x, Tensor weight) {
 
 STABLE_TORCH_LIBRARY(descant, m) {
   m.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor");
+  m.def("rms_norm_backward(Tensor grad, Tensor x, Tensor weight, float eps) -> Tensor");
+  m.def("silu_mul_backward(Tensor grad, Tensor gate, Tensor up) -> Tensor");
   m.def("rotate(Tensor heads, Tensor cos, Tensor sin) -> Tensor");
   m.def("silu_mul(Tensor gate, Tensor up) -> Tensor");
   m.def("write_slots(Tensor(a!) cache, Tensor x, Tensor slots) -> ()");
@@ -231,6 +279,8 @@ STABLE_TORCH_LIBRARY(descant, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(descant, CPU, m) {
   m.impl("rms_norm", TORCH_BOX(&rms_norm));
+  m.impl("rms_norm_backward", TORCH_BOX(&rms_norm_backward));
+  m.impl("silu_mul_backward", TORCH_BOX(&silu_mul_backward));
   m.impl("rotate", TORCH_BOX(&rotate));
   m.impl("silu_mul", TORCH_BOX(&silu_mul));
   m.impl("write_slots", TORCH_BOX(&write_slots));
