@@ -28,7 +28,7 @@ class PagedAttend:
         v: Float[Tensor, "T G D"],
     ) -> Float[Tensor, "T H D"]:
         """Store the new keys and values, and return each token's attention output."""
-        self.cache.write(layer, self.batch.write_slots, k, v)
+        k, v = self.cache.write(layer, self.batch.write_slots, k, v)
         parts = [self._fresh(part, q, k, v) for part in self.batch.fresh]
         out = _concatenate([part[0] for part in parts])
         lse = _concatenate([part[1] for part in parts])
