@@ -42,6 +42,7 @@ from descant.engine.sampler import Choice, choose_all
 from descant.engine.scheduler import Scheduler
 from descant.engine.scoring import Scoring
 from descant.engine.sequence import Sequence
+from descant.engine.stats import EngineStats
 from descant.model import AttentionKernel, Transformer, choose_kernel
 from descant.schema import KvDtype
 from descant.schema.errors import (
@@ -89,27 +90,6 @@ class EngineConfig:
             raise InvalidConfig("draft_tokens must not be negative.", field="draft_tokens")
         if not self.ageing_s > 0:
             raise InvalidConfig("ageing_s must be greater than 0.", field="ageing_s")
-
-
-@dataclass(frozen=True)
-class EngineStats:
-    """Where the engine stands, for metrics; counts since it was made."""
-
-    num_running: int
-    num_waiting: int
-    kv_blocks: int
-    kv_blocks_held: int
-    adapters_active: int
-    adapters_used: int
-    adapter_bytes: int
-    adapter_activations: int
-    adapter_evictions: int
-    preemptions: int
-    tokens_drafted: int
-    tokens_draft_accepted: int
-    tokens_computed: int
-    prompt_tokens: int
-    prompt_tokens_cached: int
 
 
 class Engine:

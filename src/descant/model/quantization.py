@@ -13,7 +13,7 @@ without outlier columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,7 @@ class Int8Weight(NamedTuple):
     """float32"""
 
 
+@runtime_checkable
 class Product(Protocol):
     """x @ weight.T by an int8 weight."""
 
