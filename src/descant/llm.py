@@ -39,6 +39,7 @@ from descant.schema import (
     Scorecard,
     Transcript,
     Usage,
+    check_quantization,
     load_indicators,
     parse_indicator,
     pick_indicators,
@@ -108,6 +109,7 @@ class LLM:
         how much memory they may take. `quantization` keeps the base's weights in int8; adapters
         and what they were trained on stay as they are.
         """
+        check_quantization(quantization)
         self.model_name = str(model)
         self._base: LoadedModel = load_model(model, dtype, device)
         self.tokenizer = Tokenizer.load(self._base.folder)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import torch
 
@@ -44,7 +44,7 @@ from descant.engine.scoring import Scoring
 from descant.engine.sequence import Sequence
 from descant.engine.stats import EngineStats
 from descant.model import AttentionKernel, Transformer, choose_kernel
-from descant.schema import KvDtype
+from descant.schema import KvDtype, check_kv_dtype
 from descant.schema.errors import (
     ContextTooLong,
     DeadlineExceeded,
@@ -80,12 +80,7 @@ class EngineConfig:
         for name in ("kv_cache_bytes", "block_tokens", "max_step_tokens", "adapter_bytes"):
             if getattr(self, name) < 1:
                 raise InvalidConfig(f"{name} must be at least 1.", field=name)
-        if self.kv_dtype not in get_args(KvDtype):
-            raise InvalidConfig(
-                f"kv_dtype {self.kv_dtype!r} is not known.",
-                field="kv_dtype",
-                remedy=f"Known: {', '.join(get_args(KvDtype))}.",
-            )
+        check_kv_dtype(self.kv_dtype)
         if self.draft_tokens < 0:
             raise InvalidConfig("draft_tokens must not be negative.", field="draft_tokens")
         if not self.ageing_s > 0:

@@ -135,7 +135,7 @@ class TwoByteProduct(OneDnnProduct):
 
     def _multiply(self, x: Tensor) -> Tensor:
         high, low, scale = to_two_bytes(x)
-        high_sums, low_sums = self._digit_sums(torch.cat([high, low])).split(len(x))
+        high_sums, low_sums = self._digit_sums(torch.cat([high, low])).tensor_split(2)
         return torch.add(low_sums, high_sums, alpha=256).mul_(scale)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, cast, get_args, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,6 @@ from descant.model.config import SITE_MODULES, ModelConfig, RopeConfig, Site
 from descant.model.linear import Linear, PackedLinear, can_pack
 from descant.model.quantization import Int8Linear, quantize
 from descant.schema import Quantization
-from descant.schema.errors import InvalidConfig
 
 
 @runtime_checkable
@@ -222,28 +221,14 @@ class Transformer(nn.Module):
 
         The table itself stays: tokens are looked up in it, and so are single rows. The product with
         the whole of it is always ``int8``, since rounded activations would show in every logit.
-
-        Raises:
-            InvalidConfig: there is no such kind.
         """
-        if kind not in get_args(Quantization):
-            known = ", ".join(get_args(Quantization))
-            raise InvalidConfig(
-                f"quantization {kind!r} is not known.",
-                field="quantization",
-                remedy=f"Known: {known}.",
-            )
         for layer in self.blocks():
             layer.replace(lambda linear: quantize(linear, kind))
         self.packed_head = quantize(Linear(self._vocabulary), "int8")
         self.quantization = kind
 
     def prepare(self, quantization: Quantization | None) -> None:
-        """Bring the weights into the form that serves fastest: repacked, or quantized.
-
-        Raises:
-            InvalidConfig: there is no such kind of quantization.
-        """
+        """Bring the weights into the form that serves fastest: repacked, or quantized."""
         if quantization is None:
             self.prepack()
         else:

@@ -12,7 +12,7 @@ from descant.schema.indicator import (
     pick_indicators,
 )
 from descant.schema.messages import Message
-from descant.schema.precision import KvDtype, Quantization
+from descant.schema.precision import KvDtype, Quantization, check_kv_dtype, check_quantization
 from descant.schema.score import Answer, Scorecard, Usage, unanswered
 from descant.schema.transcript import (
     Conversation,
@@ -37,6 +37,8 @@ __all__ = [
     "Transcript",
     "Turn",
     "Usage",
+    "check_kv_dtype",
+    "check_quantization",
     "errors",
     "load_indicator",
     "load_indicators",
