@@ -183,9 +183,11 @@ def test_a_write_returns_what_a_read_will_give(
     returned = cache.write(0, torch.tensor([3, 4, 5, 9]), k, v)
     scattered = cache.read(0, torch.tensor([[3, 4], [5, 9]]))
     neighbours = cache.read(0, slice(3, 6))
-    for stored, expected, apart, together in zip(
-        returned, (k, v), scattered, neighbours, strict=True
+    *pools, places = cache.pool(0, torch.tensor([[9, 4], [3, 3]]))
+    for stored, expected, apart, together, pool in zip(
+        returned, (k, v), scattered, neighbours, pools, strict=True
     ):
+        assert torch.equal(pool[:, places].permute(1, 2, 0, 3), stored[[[3, 1], [0, 0]]])
         assert torch.equal(apart.transpose(1, 2).reshape(4, 2, 8), stored)
         assert torch.equal(together[0].transpose(0, 1), stored[:3])
         step = expected.abs().amax(-1, keepdim=True).float() / 127

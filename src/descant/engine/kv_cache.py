@@ -187,6 +187,14 @@ class KvCache:
         """Return keys and values at `slots`."""
         return self._keys[layer].read(slots), self._values[layer].read(slots)
 
+    def pool(
+        self, layer: int, slots: Int[Tensor, "N C"]
+    ) -> tuple[Float[Tensor, "G S D"], Float[Tensor, "G S D"], Int[Tensor, "N C"]]:
+        """Return keys and values with those at `slots` among them, and where they are in there."""
+        keys, places = self._keys[layer].pool(slots)
+        values, _ = self._values[layer].pool(slots)
+        return keys, values, places
+
 
 def bytes_per_slot(
     num_layers: int,

@@ -31,6 +31,10 @@ class SlotVectors(Protocol):
         """Return the vectors at `slots`."""
         ...
 
+    def pool(self, slots: Int[Tensor, "N C"]) -> tuple[Float[Tensor, "G S D"], Int[Tensor, "N C"]]:
+        """Return vectors with those at `slots` among them, and where they are in there."""
+        ...
+
 
 class ModelVectors:
     """Vectors as the model computes them; neighbouring slots (a slice) are not copied."""
@@ -55,6 +59,10 @@ class ModelVectors:
     def read(self, slots: Int[Tensor, "N C"] | slice) -> Float[Tensor, "N G C D"]:
         """See `SlotVectors.read`."""
         return _gather(self._vectors, slots)
+
+    def pool(self, slots: Int[Tensor, "N C"]) -> tuple[Float[Tensor, "G S D"], Int[Tensor, "N C"]]:
+        """See `SlotVectors.pool`; nothing is copied."""
+        return self._vectors, slots
 
 
 class Int8Vectors:
@@ -90,6 +98,12 @@ class Int8Vectors:
     def read(self, slots: Int[Tensor, "N C"] | slice) -> Float[Tensor, "N G C D"]:
         """See `SlotVectors.read`."""
         return _gather(self._values, slots) * _gather(self._scales, slots)
+
+    def pool(self, slots: Int[Tensor, "N C"]) -> tuple[Float[Tensor, "G S D"], Int[Tensor, "N C"]]:
+        """See `SlotVectors.pool`."""
+        flat = slots.flatten()
+        vectors = self._values.index_select(1, flat) * self._scales.index_select(1, flat)
+        return vectors, torch.arange(len(flat), device=flat.device).view(slots.shape)
 
 
 VECTORS: dict[KvDtype, type[ModelVectors] | type[Int8Vectors]] = {
