@@ -17,7 +17,14 @@ from descant.engine import (
     bytes_per_slot,
 )
 from descant.engine.kv_cache import KvCache, block_key, identity, root_key
-from descant.model import DenseCausal, LoraAdapter, SingleAdapter, Transformer
+from descant.model import (
+    DenseCausal,
+    LoraAdapter,
+    MatmulKernel,
+    SingleAdapter,
+    Transformer,
+    choose_kernel,
+)
 from descant.schema import KvDtype, Quantization
 from descant.schema.errors import InvalidConfig
 from tests.tiny import INVOCATION, tiny_adapter, tiny_model
@@ -184,10 +191,11 @@ def test_a_write_returns_what_a_read_will_give(
     scattered = cache.read(0, torch.tensor([[3, 4], [5, 9]]))
     neighbours = cache.read(0, slice(3, 6))
     *pools, places = cache.pool(0, torch.tensor([[9, 4], [3, 3]]))
+    order = torch.tensor([[3, 1], [0, 0]])
     for stored, expected, apart, together, pool in zip(
         returned, (k, v), scattered, neighbours, pools, strict=True
     ):
-        assert torch.equal(pool[:, places].permute(1, 2, 0, 3), stored[[[3, 1], [0, 0]]])
+        assert torch.equal(pool[:, places].permute(1, 2, 0, 3), stored[order])
         assert torch.equal(apart.transpose(1, 2).reshape(4, 2, 8), stored)
         assert torch.equal(together[0].transpose(0, 1), stored[:3])
         step = expected.abs().amax(-1, keepdim=True).float() / 127
@@ -195,6 +203,24 @@ def test_a_write_returns_what_a_read_will_give(
         step.clamp_min_(torch.finfo(dtype).tiny)
         rounding = 4 * torch.finfo(dtype).eps * expected.abs().float()
         assert (stored.float() - expected.float()).abs().le(0.51 * step + rounding).all()
+
+
+def test_single_tokens_see_the_rounded_keys_under_every_kernel() -> None:
+    generator = torch.Generator().manual_seed(3)
+    cache = KvCache(1, 2, 64, 40, torch.bfloat16, torch.device("cpu"), "int8")
+    k, v = (torch.randn(40, 2, 64, generator=generator).bfloat16() for _ in range(2))
+    k, v = cache.write(0, slice(0, 40), k, v)
+    q = torch.randn(2, 4, 64, generator=generator).bfloat16()
+    slots, lengths = torch.tensor([[7, 30, 2], [5, 11, 0]]), torch.tensor([3, 2])
+    chosen = choose_kernel(torch.device("cpu"), torch.bfloat16)
+    for kernel in (MatmulKernel(), chosen):
+        out = kernel.decode(q, *cache.pool(0, slots), lengths)
+        for row, seen in enumerate(([7, 30, 2], [5, 11])):
+            keys, values = (x[seen].transpose(0, 1)[None].float() for x in (k, v))
+            rows = q[row].float().view(1, 2, 2, 64)
+            expected = MatmulKernel().dense(rows, keys, values).out.view(4, 64)
+            # Two roundings to bfloat16 of numbers around 2.
+            assert (out[row].float() - expected).abs().max() < 0.02
 
 
 def test_a_slot_takes_half_and_a_scale_and_the_cache_holds_twice_as_many() -> None:
