@@ -1,14 +1,21 @@
-"""``descant bench``: what sharing one reading gains, measured on this machine."""
+"""``descant bench``: what sharing one reading gains and int8 costs, measured on this machine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption
+from descant.cli.options import (
+    DEFAULT_MODEL,
+    JsonOption,
+    KvDtypeOption,
+    ModelOption,
+    QuantizationOption,
+)
 
 if TYPE_CHECKING:
     from descant.cli.terminal import Terminal
@@ -20,9 +27,12 @@ RunsOption = Annotated[int, typer.Option(min=1, help="Figures are medians of thi
 
 def build() -> typer.Typer:
     """Return the group of commands."""
-    app = typer.Typer(help="Measure what one shared reading gains.", no_args_is_help=True)
+    app = typer.Typer(
+        help="Measure what one shared reading gains and what int8 costs.", no_args_is_help=True
+    )
     app.command(epilog="Example:  descant bench fanout --adapters 60 --tokens 2000 --json")(fanout)
     app.command(epilog="Example:  descant bench train --adapters 12 --json")(train)
+    app.command(epilog="Example:  descant bench perplexity --quantization w8a8 --json")(perplexity)
     return app
 
 
@@ -32,6 +42,7 @@ def fanout(
     rank: RankOption = 16,
     runs: RunsOption = 3,
     model: ModelOption = DEFAULT_MODEL,
+    quantization: QuantizationOption = None,
     json: JsonOption = False,
 ) -> None:
     """Time one reading, the fan-out behind it, and the same without sharing."""
@@ -39,7 +50,9 @@ def fanout(
     from descant.cli.terminal import Terminal
 
     terminal = Terminal()
-    figures = measure_fanout(model, adapters, tokens, rank, runs, time.perf_counter, terminal.note)
+    figures = measure_fanout(
+        model, adapters, tokens, rank, runs, quantization, time.perf_counter, terminal.note
+    )
     _show(terminal, figures.to_json(), json)
 
 
@@ -62,6 +75,29 @@ def train(
     figures = measure_training(
         model, adapters, conversations, tokens, runs, recipe, time.perf_counter, terminal.note
     )
+    _show(terminal, figures.to_json(), json)
+
+
+def perplexity(
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of plain text. [default: the package's written sample calls]",
+            show_default=False,
+        ),
+    ] = None,
+    quantization: QuantizationOption = None,
+    kv_dtype: KvDtypeOption = "model",
+    model: ModelOption = DEFAULT_MODEL,
+    json: JsonOption = False,
+) -> None:
+    """Compare how well the model foretells a text, quantized and in bfloat16."""
+    from descant.cli.bench_perplexity import measure_perplexity, read_text, sample_text
+    from descant.cli.terminal import Terminal
+
+    terminal = Terminal()
+    content = sample_text() if text is None else read_text(text)
+    figures = measure_perplexity(model, content, quantization, kv_dtype, terminal.note)
     _show(terminal, figures.to_json(), json)
 
 

@@ -13,7 +13,9 @@ from descant.cli.options import (
     DEFAULT_MODEL,
     AdaptersOption,
     IndicatorsOption,
+    KvDtypeOption,
     ModelOption,
+    QuantizationOption,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example:  descant serve --port 8000 --adapters runs/demo/adapters")(serve)
 
 
-def serve(
+def serve(  # noqa: PLR0913 - one option each
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
@@ -35,6 +37,8 @@ def serve(
     adapters: AdaptersOption = DEFAULT_ADAPTERS,
     indicators: IndicatorsOption = None,
     model: ModelOption = DEFAULT_MODEL,
+    quantization: QuantizationOption = None,
+    kv_dtype: KvDtypeOption = "model",
     request_log: Annotated[
         Path | None, typer.Option(help="File to append one JSON line per request to.")
     ] = None,
@@ -50,7 +54,7 @@ def serve(
     # Before the model is loaded, so that a port in use is known at once.
     listener = listen(host, port)
     log = None if request_log is None else RequestLog(open_log(request_log))
-    llm = load_llm(terminal, model, adapters)
+    llm = load_llm(terminal, model, adapters, quantization, kv_dtype)
     asked = llm.indicators() if indicators is None else load_indicators(indicators)
     llm.load_adapters()
     app = create_app(llm, asked, request_log=log)

@@ -28,13 +28,13 @@ class PagedAttend:
         v: Float[Tensor, "T G D"],
     ) -> Float[Tensor, "T H D"]:
         """Store the new keys and values, and return each token's attention output."""
-        self.cache.write(layer, self.batch.write_slots, k, v)
+        k, v = self.cache.write(layer, self.batch.write_slots, k, v)
         decode = self.batch.decode
         if decode is None:
             return self._in_parts(layer, q, k, v)
         count = decode.num_rows
-        cached = (self.cache.keys[layer], self.cache.values[layer])
-        single = self.kernel.decode(q[:count], *cached, decode.slots, decode.lengths)
+        cached = self.cache.pool(layer, decode.slots)
+        single = self.kernel.decode(q[:count], *cached, decode.lengths)
         if count == len(q):
             return single
         return torch.cat([single, self._in_parts(layer, q[count:], k[count:], v[count:])])

@@ -12,7 +12,7 @@ F feed-forward width, V vocabulary, I/O features in and out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from descant.model.config import SITE_MODULES, ModelConfig, RopeConfig, Site
 from descant.model.linear import Linear, PackedLinear, can_pack
 from descant.model.ops import Ops, Rotation, choose_ops
+from descant.model.quantization import Int8Linear, quantize
+from descant.schema import Quantization
 
 
 @runtime_checkable
@@ -107,21 +109,21 @@ class Layer(nn.Module):
         return hidden + x
 
     def linear(self, site: Site) -> Linear:
-        """Return the fused linear layer at this site, as long as it is not packed."""
+        """Return the fused linear layer at this site, as long as it has not been replaced."""
         linear = getattr(self, site)
-        assert isinstance(linear, Linear), "the model is packed"
+        assert isinstance(linear, Linear), "the model is packed or quantized"
         return linear
 
-    def prepack(self, keep_plain: bool) -> None:
-        """Replace each linear layer by its packed form."""
+    def replace(self, make: Callable[[Linear], PackedLinear | Int8Linear]) -> None:
+        """Replace each linear layer by what is made of it."""
         for site in SITE_MODULES:
-            setattr(self, site, PackedLinear(self.linear(site), keep_plain))
+            setattr(self, site, make(self.linear(site)))
 
     def _project(
         self, site: Site, x: Float[Tensor, "T I"], adapters: LayerAdapters | None
     ) -> Sequence[Float[Tensor, "T _"]]:
         """Return the output of each module of this site."""
-        linear: Linear | PackedLinear = getattr(self, site)
+        linear: Linear | PackedLinear | Int8Linear = getattr(self, site)
         if adapters is None:
             return linear.parts(x)
         return torch.split(adapters.apply(self.index, site, x, linear(x)), linear.widths, -1)
@@ -141,7 +143,8 @@ class Transformer(nn.Module):
         )
         self.norm = _norm(config.hidden_size, config, dtype, device)
         self.head = None if config.tie_embeddings else Linear(torch.empty_like(table))
-        self.packed_head: PackedLinear | None = None
+        self.packed_head: PackedLinear | Int8Linear | None = None
+        self.quantization: Quantization | None = None
         self.ops: Ops = choose_ops(torch.device(device), dtype)
         # A plain attribute: these stay float32 whatever the dtype of the weights.
         self.frequencies: Tensor = rope_frequencies(config.rope, config.head_dim).to(device)
@@ -203,9 +206,27 @@ class Transformer(nn.Module):
         if not can_pack(self.embedding):
             return False
         for layer in self.blocks():
-            layer.prepack(keep_plain)
+            layer.replace(lambda linear: PackedLinear(linear, keep_plain))
         self.packed_head = PackedLinear(Linear(self._vocabulary))
         return True
+
+    def quantize(self, kind: Quantization) -> None:
+        """Put int8 weights in the place of every linear layer's, and beside the vocabulary table.
+
+        The table itself stays: tokens are looked up in it, and so are single rows. The product with
+        the whole of it is always ``int8``, since rounded activations would show in every logit.
+        """
+        for layer in self.blocks():
+            layer.replace(lambda linear: quantize(linear, kind))
+        self.packed_head = quantize(Linear(self._vocabulary), "int8")
+        self.quantization = kind
+
+    def prepare(self, quantization: Quantization | None) -> None:
+        """Bring the weights into the form that serves fastest: repacked, or quantized."""
+        if quantization is None:
+            self.prepack()
+        else:
+            self.quantize(quantization)
 
     def rotation(self, positions: Int[Tensor, " T"]) -> Rotation:
         """Return the rotary table for these positions, in the model's dtype."""
