@@ -17,7 +17,9 @@ def main() -> None:
     for row in rows:
         figures = [row["indicators"][name] for name in names]
         cells = [f"{f['macro_f1']:.3f} ({f['auc']:.3f})" for f in figures]
-        mean = f"{fmean(f['macro_f1'] for f in figures):.3f} ({fmean(f['auc'] for f in figures):.3f})"
+        mean = (
+            f"{fmean(f['macro_f1'] for f in figures):.3f} ({fmean(f['auc'] for f in figures):.3f})"
+        )
         print(f"| {row['variant']} |", " | ".join(cells), f"| {mean} |")
 
 

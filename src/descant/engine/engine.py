@@ -338,7 +338,15 @@ class Engine:
             return [FailedEvent(job_id, error)]
         events: list[Event] = []
         if is_text:
-            events.append(TokenEvent(job_id, choice.token_id, choice.logprob, choice.top_logprobs))
+            events.append(
+                TokenEvent(
+                    job_id,
+                    choice.token_id,
+                    choice.logprob,
+                    choice.top_logprobs,
+                    sequence.num_cached or 0,
+                )
+            )
         if sequence.finish_reason is not None:
             self.scheduler.finish(sequence)
             events.append(self._done(job_id, generation.result()))
