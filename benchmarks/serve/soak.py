@@ -32,7 +32,24 @@ from tests.server.process import Process, figures_in, serving
 
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
 LAG = "descant_event_loop_lag_seconds"
-WORDS = ["hello", "there", "yes", "no", "good", "morning", "what", "can", "I", "do", "for", "you", "refund", "the", "order", "please"]
+WORDS = [
+    "hello",
+    "there",
+    "yes",
+    "no",
+    "good",
+    "morning",
+    "what",
+    "can",
+    "I",
+    "do",
+    "for",
+    "you",
+    "refund",
+    "the",
+    "order",
+    "please",
+]
 PARTS, WARM_PARTS = 10, 4
 """Memory is read after each part; kernels and grammars have been made after the first few."""
 TIMEOUT_S, LEAVES_AFTER_S = 120.0, 0.05

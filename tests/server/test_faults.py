@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from tests.server.live import write_served
-from tests.server.process import Process, serving, start
-from tests.server.served import CONVERSATION, WAIT_S
+from tests.server.process import WAIT_S, Process, serving, start
+from tests.server.served import CONVERSATION
 
 CHAT = "/v1/chat/completions"
 ENDED = {"completed", "failed", "expired", "cancelled"}

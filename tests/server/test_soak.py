@@ -29,7 +29,7 @@ def test_two_hundred_mixed_requests_leave_nothing_behind(tmp_path: Path) -> None
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
