@@ -1,6 +1,6 @@
 """Token ids to token ids: continuous batches of sequences over a paged, shared KV cache."""
 
-from descant.engine.adapter_pool import AdapterPool
+from descant.engine.adapter_pool import AdapterPool, bytes_per_adapter
 from descant.engine.engine import Engine, EngineConfig, EngineStats
 from descant.engine.kv_cache import bytes_per_slot
 from descant.engine.requests import (
@@ -41,5 +41,6 @@ __all__ = [
     "ScoreResult",
     "Tail",
     "TokenEvent",
+    "bytes_per_adapter",
     "bytes_per_slot",
 ]
