@@ -10,10 +10,12 @@ import pytest
 import torch
 
 import descant
+from descant.engine import EngineConfig
 from descant.llm import LLM
-from descant.schema import Indicator, Transcript, Turn, load_indicators
+from descant.schema import Indicator, Quantization, Transcript, Turn, load_indicators
 from descant.schema.errors import (
     AdapterNotFound,
+    InvalidConfig,
     InvalidIndicator,
     InvalidTranscript,
     UnknownIndicator,
@@ -233,3 +235,28 @@ def test_indicator_files_that_contradict_themselves_are_refused(tmp_path: Path) 
     (tmp_path / "one.toml").write_text('name = "one"\nquestion = "?"\nlabels = ["yes"]\n')
     with pytest.raises(InvalidIndicator, match="labels"):
         load_indicators(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["int8", "w8a8"])
+def test_a_quantized_base_runs_the_adapters_trained_without(
+    folder: Path, llm: LLM, kind: Quantization
+) -> None:
+    made = LLM(
+        folder / "model",
+        adapters=folder / "adapters",
+        dtype=torch.float32,
+        quantization=kind,
+        engine=EngineConfig(kv_dtype="int8"),
+    )
+    assert made.base_hash == llm.base_hash
+    assert made.engine.scheduler.base_hash != llm.engine.scheduler.base_hash
+    for got, expected in zip(made.score(CALL).answers, llm.score(CALL).answers, strict=True):
+        assert got.adapter == expected.adapter
+        for label, probability in expected.probabilities.items():
+            assert got.probabilities[label] == pytest.approx(probability, abs=0.1)
+
+
+def test_an_unknown_quantization_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(InvalidConfig, match="int4.*int8, w8a8") as caught:
+        LLM("no-such-model", quantization="int4")  # type: ignore[arg-type]
+    assert caught.value.field == "quantization"

@@ -65,7 +65,7 @@ def main() -> None:
         started = time.perf_counter()
         _one_pass(rows, indicators, recipe, ours)
         _times(options.work, one_pass_s=time.perf_counter() - started)
-    plain_recipe = replace(recipe, learning_rate=options.plain_learning_rate)
+    plain_recipe = replace(recipe, learning_rate=options.plain_learning_rate, min_steps=1)
     for indicator in star_indicators(list(options.plain)):
         if f"plain_{indicator.name}_s" not in times:
             started = time.perf_counter()

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,29 +32,28 @@ from descant.registry import MANIFEST_FILE, find_adapters, read_manifest, resolv
 from descant.schema import (
     AdapterRef,
     Answer,
+    Conversation,
     Indicator,
     Message,
+    Quantization,
     Scorecard,
     Transcript,
-    Turn,
     Usage,
+    check_quantization,
     load_indicators,
     parse_indicator,
     pick_indicators,
+    to_transcript,
     unanswered,
 )
 from descant.schema.errors import (
     AdapterNotFound,
     DescantError,
     InvalidAdapter,
-    InvalidTranscript,
     InvocationMissing,
     UnknownIndicator,
 )
 from descant.text import Renderer, Tokenizer
-
-Conversation = Transcript | Sequence[Turn] | Mapping[str, Any]
-"""A transcript, its turns, or the JSON form ``{"id": …, "turns": [{"speaker", "text"}]}``."""
 
 Indicators = Sequence[Indicator] | Sequence[str] | Path | str
 """Indicators, names of the adapters' own indicators, or a folder of indicator files."""
@@ -90,9 +88,10 @@ class LLM:
 
     Raises:
         ModelNotFound: there is no such model; other errors of `descant.model.load_model` likewise.
+        InvalidConfig: there is no such quantization.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one choice each
         self,
         model: str | Path = "smollm2-135m-instruct",
         *,
@@ -100,14 +99,17 @@ class LLM:
         library: LibraryConfig | None = None,
         dtype: torch.dtype = torch.bfloat16,
         device: str = "cpu",
+        quantization: Quantization | None = None,
         engine: EngineConfig | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
         """Load the base model; adapters are loaded when first used.
 
         `adapters` is a folder of adapter folders; `library` says more about where they may be and
-        how much memory they may take.
+        how much memory they may take. `quantization` keeps the base's weights in int8; adapters
+        and what they were trained on stay as they are.
         """
+        check_quantization(quantization)
         self.model_name = str(model)
         self._base: LoadedModel = load_model(model, dtype, device)
         self.tokenizer = Tokenizer.load(self._base.folder)
@@ -117,7 +119,7 @@ class LLM:
             places = replace(places, folders=(Path(adapters), *places.folders))
         self.library = AdapterLibrary.for_model(self._base, places)
         self._clock = clock
-        self._base.model.prepack()
+        self._base.model.prepare(quantization)
         self.engine = Engine(self._base.model, self._base.base_hash, engine)
         self._by_path: dict[str, LoraAdapter] = {}
 
@@ -366,34 +368,3 @@ def _answer(indicator: Indicator, tail: Tail, probabilities: list[float]) -> Ans
     label = max(by_label, key=by_label.__getitem__)
     reference = AdapterRef(tail.adapter.name, tail.adapter.content_hash)
     return Answer(indicator.name, label, by_label, by_label[label], reference)
-
-
-def to_transcript(conversation: Conversation) -> Transcript:
-    """Return the transcript that a conversation in any accepted form means.
-
-    Raises:
-        InvalidTranscript: it is empty, or a field is missing, unknown or not text.
-    """
-    if isinstance(conversation, Transcript):
-        return conversation
-    if not isinstance(conversation, Mapping):
-        return Transcript("conversation", tuple(conversation))
-    unknown = sorted(set(conversation) - {"id", "turns", "labels"})
-    if unknown:
-        raise InvalidTranscript(
-            f"Unknown field {unknown[0]!r}.", field=unknown[0], remedy="Known: id, turns."
-        )
-    turns = tuple(_turn(turn) for turn in conversation.get("turns", ()))
-    return Transcript(str(conversation.get("id", "conversation")), turns)
-
-
-def _turn(turn: object) -> Turn:
-    if isinstance(turn, Turn):
-        return turn
-    if (
-        not isinstance(turn, Mapping)
-        or set(turn) != {"speaker", "text"}
-        or not all(isinstance(value, str) for value in turn.values())
-    ):
-        raise InvalidTranscript("A turn needs a speaker and a text, both text.", field="turns")
-    return Turn(turn["speaker"], turn["text"])

@@ -40,6 +40,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["adapters"],
         ["bench", "fanout"],
         ["bench", "train"],
+        ["bench", "perplexity"],
         ["models", "list"],
         ["models", "unpack"],
         ["models", "where"],

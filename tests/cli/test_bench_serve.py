@@ -198,7 +198,7 @@ def test_the_command_measures_the_parts_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--model", str(write_model(tmp_path)), "--registered", "70", "--requests", "3"]
-    options += ["--part", "library", "--runs", "1"]
+    options += ["--part", "library", "--runs", "1", "--quantization", "int8"]
     assert run("bench", "serve", *options, "--json") == 0
     out, err = capsys.readouterr()
     rows = json.loads(out)

@@ -88,6 +88,15 @@ def test_scorecards_come_one_a_line(place: Workplace, capsys: pytest.CaptureFixt
         assert sum(answer["probabilities"].values()) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_scorecards_come_from_a_quantized_model_too(
+    place: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    formats = ["--quantization", "int8", "--kv-dtype", "int8"]
+    assert run("score", path(place, "test.jsonl"), *asked(place), *formats, "--json") == 0
+    cards = lines_of(capsys.readouterr().out)
+    assert [answer["unanswered"] for card in cards for answer in card["answers"]] == [None] * 16
+
+
 def test_scorecards_for_people_and_indicators_without_an_adapter(
     place: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ from descant.model.embedded import (
     packaged_gguf,
     unpack_embedded,
 )
+from descant.schema import Quantization
 from descant.schema.errors import CacheCorrupt, InvalidModel, NetworkUnavailable, StorageFull
 from tests.model.gguf_model import write_gguf
 from tests.model.reference import hf_logits, hf_model, our_logits, token_ids
@@ -264,3 +265,17 @@ def test_the_embedded_model_equals_transformers_over_512_tokens(smollm2: Path) -
         if dtype == torch.float32:
             assert (ours - expected).abs().max() <= 1e-3
         assert (ours.argmax(-1) == expected.argmax(-1)).float().mean() >= 0.99
+
+
+@needs_wheel
+@pytest.mark.parametrize(("kind", "most"), [("int8", 0.02), ("w8a8", 0.1)])
+def test_the_embedded_model_in_int8_foretells_nearly_the_same(
+    smollm2: Path, kind: Quantization, most: float
+) -> None:
+    """Mean Kullback-Leibler divergence from bfloat16, in nats a token."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
+    ids, model = torch.tensor(tokenizer.encode(TEXT).ids), load_model(smollm2).model
+    plain = our_logits(model, ids).log_softmax(-1)
+    model.quantize(kind)
+    quantized = our_logits(model, ids).log_softmax(-1)
+    assert 0 < (plain.exp() * (plain - quantized)).sum(-1).mean() < most

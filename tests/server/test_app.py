@@ -36,6 +36,31 @@ def assert_same_answers(response: httpx.Response, card: Scorecard) -> None:
         assert ours["unanswered"] == theirs["unanswered"]
 
 
+def test_a_dead_engine_is_no_good_health(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("detail")
+
+    async def exchange() -> None:
+        async with server.client() as client:
+            assert (await client.get("/health")).status_code == 200
+            monkeypatch.setattr(server.llm.engine, "stats", fail)
+            failed = await client.post("/v1/scores", json={"conversation": CONVERSATION})
+            assert (failed.status_code, error_of(failed)["code"]) == (500, "engine_failed")
+            health = await client.get("/health")
+            assert (health.status_code, health.json()["status"]) == (503, "failed")
+            refused = await client.post("/v1/scores", json={"conversation": CONVERSATION})
+            assert (refused.status_code, error_of(refused)["code"]) == (503, "stopping")
+            assert "retry-after" in refused.headers
+            assert "descant_event_loop_lag_seconds" in (await client.get("/metrics")).text
+
+    asyncio.run(exchange())
+    assert "detail" in caplog.text
+    for job_id in list(server.llm.engine._jobs):
+        server.llm.engine.cancel(job_id)
+
+
 def test_a_scorecard_has_an_answer_or_a_reason_for_every_indicator(server: Server) -> None:
     response = server.score()
     mood, polite, upsell = response.json()["answers"]

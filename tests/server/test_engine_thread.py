@@ -29,7 +29,14 @@ from descant.engine import (
     Tail,
     TokenEvent,
 )
-from descant.schema.errors import ContextTooLong, DescantError, EngineFailed, InputError, TooBusy
+from descant.schema.errors import (
+    ContextTooLong,
+    DescantError,
+    EngineFailed,
+    InputError,
+    ServerStopping,
+    TooBusy,
+)
 from descant.server.engine_thread import EngineThread
 from tests.server.served import WAIT_S, failing_step, held_steps
 from tests.tiny import INVOCATION, tiny_adapter, tiny_model
@@ -293,9 +300,9 @@ def test_closing_fails_who_waits_and_who_comes_later() -> None:
             hold.opened.set()
             await closing
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
-            assert isinstance(outcome, EngineFailed)
-            assert "stopping" in str(outcome)
-        with pytest.raises(EngineFailed, match="stopping"):
+            assert isinstance(outcome, ServerStopping)
+            assert outcome.http_status == 503
+        with pytest.raises(ServerStopping, match="stopping"):
             await thread.embed(EmbedRequest((7, 8)))
         assert thread.num_open == 0
         thread.close()
@@ -303,6 +310,31 @@ def test_closing_fails_who_waits_and_who_comes_later() -> None:
     run(exchange())
     assert "descant-engine" not in [thread.name for thread in threading.enumerate()]
     assert_idle(engine)
+
+
+def test_nobody_waits_for_a_thread_that_has_ended_by_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[EngineStats] = []
+
+    def take(stats: EngineStats) -> None:
+        seen.append(stats)
+        if len(seen) > 1:
+            raise RuntimeError("detail")
+
+    async def exchange() -> None:
+        async with running(new_engine(), on_stats=take) as thread:
+            assert thread.is_running
+            asked = [ask(thread, generation(first, 5)) for first in (20, 30)]
+            for outcome in await asyncio.gather(*asked, return_exceptions=True):
+                assert isinstance(outcome, EngineFailed | ServerStopping)
+            assert not thread.is_running
+            with pytest.raises(ServerStopping):
+                await thread.embed(EmbedRequest((7, 8)))
+            assert thread.num_open == 0
+
+    run(exchange())
+    assert "detail" in caplog.text
 
 
 def test_the_event_loop_is_free_while_the_engine_computes() -> None:

@@ -127,7 +127,13 @@ def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI, base: str)
     asked = {"model": base, "messages": CHAT, "temperature": 0, "max_tokens": 20}
     whole = client.chat.completions.create(**asked).choices[0].message.content
     stop = whole[4:6]
-    cut = client.chat.completions.create(**asked, stop=[stop, "never said"]).choices[0]
+    answer = client.chat.completions.create(**asked, stop=[stop, "never said"], logprobs=True)
+    cut = answer.choices[0]
+    assert answer.usage.prompt_tokens_details.cached_tokens > 0
+    told = [token.token for token in cut.logprobs.content]
+    assert "".join(told).startswith(cut.message.content)
+    # The last one may reach over the cut; none begins behind it.
+    assert len("".join(told[:-1])) < len(cut.message.content)
     assert cut.message.content == whole[: whole.index(stop)]
     assert cut.finish_reason == "stop"
 
@@ -230,8 +236,26 @@ def test_completions_take_text_and_token_ids(
     logprobs = alone.choices[0].logprobs
     assert "".join(logprobs.tokens) == alone.choices[0].text
     assert len(logprobs.token_logprobs) == 6
-    chunks = client.completions.create(**asked, prompt=ids, stream=True)
+    chunks = list(client.completions.create(**asked, prompt=ids, stream=True, logprobs=2))
     assert "".join(chunk.choices[0].text for chunk in chunks) == alone.choices[0].text
+    offsets = [at for chunk in chunks for at in chunk.choices[0].logprobs.text_offset]
+    assert offsets == logprobs.text_offset
+    assert offsets[-1] > 0
+
+
+def test_one_prompt_that_fails_takes_the_others_along(
+    client: openai.OpenAI, server: tuple[str, FastAPI, LLM], base: str
+) -> None:
+    llm = server[2]
+    room = llm.engine.max_sequence_tokens
+    asked = {"model": base, "max_tokens": room // 2, "extra_body": {"ignore_eos": True}}
+    with pytest.raises(openai.BadRequestError, match="tokens are needed"):
+        client.completions.create(**asked, prompt=[[5] * 9, [6] * (room * 3 // 4)])
+    for _ in range(200):
+        if llm.engine.is_idle:
+            break
+        httpx.get(f"{server[0]}/health")
+    assert llm.engine.is_idle
 
 
 def test_embeddings_have_length_one_and_say_what_they_are(

@@ -64,11 +64,13 @@ class Words:
         reason: FinishReason = FinishReason.LENGTH,
         logprob: float | None = None,
         error: DescantError | None = None,
+        num_cached: int = 7,
     ):
         self.ids = tuple(ids)
         self.reason = reason
         self.logprob = logprob
         self.error = error
+        self.num_cached = num_cached
         self.num_sent = 0
         self.is_closed = False
 
@@ -78,12 +80,12 @@ class Words:
                 self.num_sent += 1
                 alternatives = ((token_id, -0.5), (0, -3.0))
                 if self.logprob is None:
-                    yield TokenEvent(0, token_id, None)
+                    yield TokenEvent(0, token_id, None, (), self.num_cached)
                 else:
-                    yield TokenEvent(0, token_id, self.logprob, alternatives)
+                    yield TokenEvent(0, token_id, self.logprob, alternatives, self.num_cached)
             if self.error is not None:
                 raise self.error
-            yield GenerateResult(self.ids, self.reason, len(self.ids) + 3, 7)
+            yield GenerateResult(self.ids, self.reason, len(self.ids) + 3, self.num_cached)
         finally:
             self.is_closed = True
 
@@ -231,6 +233,38 @@ def test_usage_counts_tokens_and_what_was_cached() -> None:
     assert (stream.usage.output_tokens, stream.usage.cached_tokens) == (0, 0)
     pieces_of(stream)
     assert (stream.usage.output_tokens, stream.usage.cached_tokens) == (3, 7)
+
+
+def test_behind_a_stop_string_it_is_known_what_was_cached() -> None:
+    stream = TextStream(Words(ids_of(["a", "b", "hello"]))(), TOKENIZER, ["b"])
+    pieces_of(stream)
+    assert stream.usage.cached_tokens == 7
+
+
+def told_tokens(ids: Sequence[int], text: str) -> list[str]:
+    """The slow twin: the tokens that a text which may be cut is made of."""
+    whole = TOKENIZER.decode(list(ids))
+    if text == whole:
+        return [TOKENIZER.decode([token_id]) for token_id in ids]
+    starts = [len(without_half(TOKENIZER.decode(list(ids[:at])))) for at in range(len(ids))]
+    pairs = zip(ids, starts, strict=True)
+    return [TOKENIZER.decode([token_id]) for token_id, start in pairs if start < len(text)]
+
+
+def without_half(text: str) -> str:
+    return text.removesuffix("\ufffd")
+
+
+@given(st.lists(st.sampled_from(["a", "b", *WHOLE]), max_size=10).map(ids_of), STOPS)
+def test_what_is_cut_off_has_no_logprobs(ids: list[int], stops: list[str]) -> None:
+    pieces = follow(Words(ids, logprob=-0.5), *stops)
+    told = [token.text for piece in pieces for token in piece.tokens]
+    assert told == told_tokens(ids, text_of(pieces))
+
+
+def test_a_character_of_two_tokens_that_is_cut_off_takes_both_along() -> None:
+    pieces = follow(Words(ids_of(["hello", *BYTES_OF_E]), logprob=-0.5), "é")
+    assert [token.text for piece in pieces for token in piece.tokens] == ["hello"]
 
 
 def test_a_stop_string_ends_the_generation_in_the_engine(llm: LLM) -> None:

@@ -233,3 +233,11 @@ def test_progress_says_how_long_it_will_take(tmp_path: Path) -> None:
     assert [p.step for p in seen] == [1, 2, 3, 4]
     assert [p.remaining_s for p in seen] == [3.0, 2.0, 1.0, 0.0]
     assert [p.num_conversations for p in seen] == [4, 8, 12, 16]
+
+
+def test_a_quantized_model_is_not_trained_on() -> None:
+    model = tiny_model()
+    model.quantize("w8a8")
+    with pytest.raises(InvalidConfig, match="w8a8.*without quantization") as caught:
+        OnePassTrainer(model, QUESTIONS, [], RECIPE)
+    assert caught.value.field == "quantization"

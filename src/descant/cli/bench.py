@@ -1,15 +1,22 @@
-"""``descant bench``: what sharing one reading gains, measured on this machine."""
+"""``descant bench``: what sharing one reading gains and int8 costs, measured on this machine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from descant.cli.bench_part import Part
-from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption
+from descant.cli.options import (
+    DEFAULT_MODEL,
+    JsonOption,
+    KvDtypeOption,
+    ModelOption,
+    QuantizationOption,
+)
 
 if TYPE_CHECKING:
     from descant.cli.terminal import Terminal
@@ -21,10 +28,13 @@ RunsOption = Annotated[int, typer.Option(min=1, help="Figures are medians of thi
 
 def build() -> typer.Typer:
     """Return the group of commands."""
-    app = typer.Typer(help="Measure what one shared reading gains.", no_args_is_help=True)
+    app = typer.Typer(
+        help="Measure what one shared reading gains and what int8 costs.", no_args_is_help=True
+    )
     app.command(epilog="Example:  descant bench fanout --adapters 60 --tokens 2000 --json")(fanout)
     app.command(epilog="Example:  descant bench train --adapters 12 --json")(train)
     app.command(epilog="Example:  descant bench serve --part base --json")(serve)
+    app.command(epilog="Example:  descant bench perplexity --quantization w8a8 --json")(perplexity)
     return app
 
 
@@ -34,6 +44,7 @@ def fanout(
     rank: RankOption = 16,
     runs: RunsOption = 3,
     model: ModelOption = DEFAULT_MODEL,
+    quantization: QuantizationOption = None,
     json: JsonOption = False,
 ) -> None:
     """Time one reading, the fan-out behind it, and the same without sharing."""
@@ -41,7 +52,9 @@ def fanout(
     from descant.cli.terminal import Terminal
 
     terminal = Terminal()
-    figures = measure_fanout(model, adapters, tokens, rank, runs, time.perf_counter, terminal.note)
+    figures = measure_fanout(
+        model, adapters, tokens, rank, runs, quantization, time.perf_counter, terminal.note
+    )
     _show(terminal, figures.to_json(), json)
 
 
@@ -78,9 +91,7 @@ def serve(  # noqa: PLR0913 - one option each
     requests: Annotated[int, typer.Option(min=1, help="Requests of the Zipf traffic.")] = 256,
     runs: RunsOption = 3,
     model: ModelOption = DEFAULT_MODEL,
-    quantization: Annotated[
-        str | None, typer.Option(help="As for serve. [default: the model's own]")
-    ] = None,
+    quantization: QuantizationOption = None,
     json: JsonOption = False,
 ) -> None:
     """Time decoding and prefill: the base model, adapters, and a thousand registered adapters."""
@@ -114,6 +125,29 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:,.3f}" if isinstance(value, float) else str(value)
+
+
+def perplexity(
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of plain text. [default: the package's written sample calls]",
+            show_default=False,
+        ),
+    ] = None,
+    quantization: QuantizationOption = None,
+    kv_dtype: KvDtypeOption = "model",
+    model: ModelOption = DEFAULT_MODEL,
+    json: JsonOption = False,
+) -> None:
+    """Compare how well the model foretells a text, quantized and in bfloat16."""
+    from descant.cli.bench_perplexity import measure_perplexity, read_text, sample_text
+    from descant.cli.terminal import Terminal
+
+    terminal = Terminal()
+    content = sample_text() if text is None else read_text(text)
+    figures = measure_perplexity(model, content, quantization, kv_dtype, terminal.note)
+    _show(terminal, figures.to_json(), json)
 
 
 def _show(terminal: Terminal, figures: Mapping[str, Any], json: bool) -> None:

@@ -27,6 +27,7 @@ from descant.model import (
     Transformer,
     load_model,
 )
+from descant.schema import Quantization
 from descant.text import Renderer, Tokenizer
 
 
@@ -52,6 +53,7 @@ class FanoutFigures:
     None where the system does not tell."""
     unshared_adapters: int
     rank: int
+    quantization: Quantization | None
     runs: int
     threads: int
 
@@ -60,12 +62,13 @@ class FanoutFigures:
         return asdict(self)
 
 
-def measure_fanout(
+def measure_fanout(  # noqa: PLR0913 - one number each
     model: str,
     adapters: int,
     tokens: int,
     rank: int,
     runs: int,
+    quantization: Quantization | None,
     clock: Callable[[], float],
     on_progress: Callable[[str], None] = lambda message: None,
 ) -> FanoutFigures:
@@ -73,7 +76,7 @@ def measure_fanout(
     on_progress(f"loading {model}")
     base = load_model(model)
     renderer = Renderer(Tokenizer.load(base.folder))
-    base.model.prepack()
+    base.model.prepare(quantization)
     bench = _Bench(base, renderer, adapters, tokens, rank)
     alone = min(adapters, 4)
     timings: dict[str, list[float]] = {"reading": [], "fanout": [], "unshared": []}
@@ -109,6 +112,7 @@ def measure_fanout(
         scratch_bytes=scratch,
         unshared_adapters=alone,
         rank=rank,
+        quantization=quantization,
         runs=runs,
         threads=torch.get_num_threads(),
     )

@@ -32,6 +32,7 @@ from descant.cli.bench_traffic import (
 from descant.engine import Engine, EngineConfig, bytes_per_adapter, bytes_per_slot
 from descant.llm import LLM
 from descant.model import LoraAdapter, load_adapter
+from descant.schema import Quantization
 from descant.schema.errors import InvalidConfig
 
 
@@ -100,7 +101,7 @@ def measure_serving(
     config: ServeConfig,
     clock: Clock,
     on_progress: Callable[[str], None] = lambda message: None,
-    quantization: str | None = None,
+    quantization: Quantization | None = None,
 ) -> list[ServeRow]:
     """Load the model, make random adapters, and time the parts asked for.
 
@@ -108,9 +109,7 @@ def measure_serving(
         InvalidConfig: a size does not fit the others.
     """
     on_progress(f"loading {model}")
-    # The model's own default counts where nothing was asked for.
-    options: dict[str, Any] = {} if quantization is None else {"quantization": quantization}
-    bench = _Bench(LLM(model, **options), config, clock)
+    bench = _Bench(LLM(model, quantization=quantization), config, clock)
     rows: list[ServeRow] = []
     if Part.BASE in parts:
         rows += _measure(bench.base_cases(), runs, on_progress)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from descant.cli.terminal import Terminal
 from descant.data import read_jsonl
+from descant.engine import EngineConfig
 from descant.llm import LLM
 from descant.registry import find_adapters
-from descant.schema import LabelledTranscript
+from descant.schema import KvDtype, LabelledTranscript, Quantization
 from descant.schema.errors import AdapterNotFound, InvalidData
 
 
@@ -24,7 +25,13 @@ def read_rows(path: Path) -> list[LabelledTranscript]:
     return rows
 
 
-def load_llm(terminal: Terminal, model: str, adapters: Path) -> LLM:
+def load_llm(
+    terminal: Terminal,
+    model: str,
+    adapters: Path,
+    quantization: Quantization | None = None,
+    kv_dtype: KvDtype = "model",
+) -> LLM:
     """Load a model with a folder of adapters.
 
     Raises:
@@ -39,4 +46,5 @@ def load_llm(terminal: Terminal, model: str, adapters: Path) -> LLM:
             "with --adapters.",
         )
     terminal.note(f"Loading {model}; {len(found)} adapters in {adapters}")
-    return LLM(model, adapters=adapters)
+    engine = EngineConfig(kv_dtype=kv_dtype)
+    return LLM(model, adapters=adapters, quantization=quantization, engine=engine)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from descant.schema import KvDtype, Quantization
+
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_ADAPTERS = Path("runs/demo/adapters")
 
@@ -37,6 +39,24 @@ IndicatorsOption = Annotated[
 ]
 RequiredIndicatorsOption = Annotated[
     Path, typer.Option("--indicators", help="Folder of indicator files (TOML).")
+]
+QuantizationOption = Annotated[
+    Quantization | None,
+    typer.Option(
+        "--quantization",
+        help="Keep the base model's weights in int8; w8a8 multiplies int8 activations too. "
+        "[default: none]",
+        envvar="DESCANT_QUANTIZATION",
+        show_default=False,
+    ),
+]
+KvDtypeOption = Annotated[
+    KvDtype,
+    typer.Option(
+        "--kv-dtype",
+        help="Keys and values as the model computes them, or in int8: half the memory.",
+        envvar="DESCANT_KV_DTYPE",
+    ),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON for a program instead of text for people.")

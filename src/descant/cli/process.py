@@ -10,6 +10,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
 
+_KEPT_KERNELS = "256"
+
+
 def prepare_process() -> None:
     """Let threads wait asleep and freed memory stay with the process; for GNU OpenMP and libc.
 
@@ -23,3 +26,14 @@ def prepare_process() -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_MAX, 0)
             mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+def bound_kernel_caches() -> None:
+    """Keep compiled kernels for a few hundred shapes only; has to come before torch is loaded.
+
+    A server meets ever new numbers of tokens, and oneDNN and PyTorch each keep the kernels of the
+    last 1,024 shapes, half a megabyte and more apiece: its memory would go on growing for hours.
+    https://uxlfoundation.github.io/oneDNN/dev_guide_primitive_cache.html
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KEPT_KERNELS)
+    os.environ.setdefault("LRU_CACHE_CAPACITY", _KEPT_KERNELS)

@@ -13,7 +13,9 @@ from descant.cli.options import (
     AdaptersOption,
     IndicatorsOption,
     JsonOption,
+    KvDtypeOption,
     ModelOption,
+    QuantizationOption,
 )
 
 
@@ -27,6 +29,8 @@ def score(
     indicators: IndicatorsOption = None,
     adapters: AdaptersOption = DEFAULT_ADAPTERS,
     model: ModelOption = DEFAULT_MODEL,
+    quantization: QuantizationOption = None,
+    kv_dtype: KvDtypeOption = "model",
     json: JsonOption = False,
 ) -> None:
     """Print a scorecard for every conversation; with --json one object a line."""
@@ -36,7 +40,7 @@ def score(
 
     terminal = Terminal()
     rows = read_rows(file)
-    llm = load_llm(terminal, model, adapters)
+    llm = load_llm(terminal, model, adapters, quantization, kv_dtype)
     transcripts = [row.transcript for row in rows]
     with terminal.progress("Scoring", "conversations") as advance:
         for done, card in enumerate(llm.score_many(transcripts, indicators), start=1):

@@ -1,25 +1,47 @@
-"""``descant serve``: scorecards over HTTP."""
+"""``descant serve``: chats, completions, scorecards and batches over HTTP."""
 
 from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from descant.cli.options import (
     DEFAULT_ADAPTERS,
     DEFAULT_MODEL,
-    AdaptersOption,
     IndicatorsOption,
+    KvDtypeOption,
     ModelOption,
+    QuantizationOption,
+)
+from descant.cli.serve_options import (
+    AdapterHostOption,
+    AdapterOption,
+    AdapterRootOption,
+    BatchesOption,
+    DraftOption,
+    DrainOption,
+    HostOption,
+    KeysOption,
+    KvCacheOption,
+    MaxRequestOption,
+    MaxRequestsOption,
+    PortOption,
+    PreloadOption,
+    RequestLogOption,
+    ServedAdaptersOption,
+    ServedNameOption,
+    ThreadsOption,
 )
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_SHUTDOWN_S = 30
+_FLUSH_S = 2
+"""How long connections have to take what was sent, once no request is running."""
+_GIB, _MIB = 1 << 30, 1 << 20
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,37 +49,104 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example:  descant serve --port 8000 --adapters runs/demo/adapters")(serve)
 
 
-def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
-    ] = 8000,
-    adapters: AdaptersOption = DEFAULT_ADAPTERS,
-    indicators: IndicatorsOption = None,
+def serve(  # noqa: PLR0913 - an option each
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
     model: ModelOption = DEFAULT_MODEL,
-    request_log: Annotated[
-        Path | None, typer.Option(help="File to append one JSON line per request to.")
-    ] = None,
+    indicators: IndicatorsOption = None,
+    served_name: ServedNameOption = None,
+    adapters: ServedAdaptersOption = None,
+    adapter_root: AdapterRootOption = None,
+    preload: PreloadOption = False,
+    quantization: QuantizationOption = None,
+    kv_dtype: KvDtypeOption = "model",
+    draft_tokens: DraftOption = 0,
+    kv_cache_gib: KvCacheOption = 1.0,
+    adapter_gib: AdapterOption = 2.0,
+    adapter_host_gib: AdapterHostOption = 4.0,
+    threads: ThreadsOption = None,
+    max_requests: MaxRequestsOption = 1024,
+    max_request_mib: MaxRequestOption = 2.0,
+    drain_s: DrainOption = 30.0,
+    keys: KeysOption = None,
+    batches: BatchesOption = None,
+    request_log: RequestLogOption = None,
 ) -> None:
-    """Answer POST /v1/scores, GET /v1/models, /health and /metrics until Ctrl-C."""
-    from descant.cli.loading import load_llm
+    """Answer chats, completions, embeddings and scorecards over HTTP, as OpenAI's API has them.
+
+    /docs lists the routes. The first Ctrl-C or SIGTERM lets running requests end and refuses new
+    ones, as /ready says; the second ends at once.
+    """
+    from descant.cli.process import bound_kernel_caches
+
+    bound_kernel_caches()
+
+    import torch
+
+    from descant.adapters import LibraryConfig
     from descant.cli.terminal import Terminal
+    from descant.engine import EngineConfig
+    from descant.llm import LLM
     from descant.monitoring import RequestLog
     from descant.schema import load_indicators
-    from descant.server import create_app
+    from descant.server import BatchConfig, ServerConfig, create_app
 
     terminal = Terminal()
-    # Before the model is loaded, so that a port in use is known at once.
-    listener = listen(host, port)
+    config = ServerConfig(
+        max_request_bytes=int(max_request_mib * _MIB),
+        max_requests=max_requests,
+        keys_file=keys,
+        batches=None if batches is None else BatchConfig(batches),
+        drain_s=drain_s,
+    )
+    library = LibraryConfig(
+        allowed=tuple(adapter_root or ()), host_bytes=int(adapter_host_gib * _GIB)
+    )
+    engine = EngineConfig(
+        kv_cache_bytes=int(kv_cache_gib * _GIB),
+        kv_dtype=kv_dtype,
+        adapter_bytes=int(adapter_gib * _GIB),
+        draft_tokens=draft_tokens,
+    )
+    folder = adapters_folder(adapters)
     log = None if request_log is None else RequestLog(open_log(request_log))
-    llm = load_llm(terminal, model, adapters)
-    asked = llm.indicators() if indicators is None else load_indicators(indicators)
-    llm.load_adapters()
-    app = create_app(llm, asked, request_log=log)
-    address, chosen = listener.getsockname()[:2]
-    terminal.note(f"Serving {len(asked)} indicators on http://{address}:{chosen}; Ctrl-C stops")
-    run_server(app, listener)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # Before the model is loaded, so that a port in use is known at once.
+    with listen(host, port) as listener:
+        terminal.note(f"Loading {model}")
+        llm = LLM(model, adapters=folder, library=library, quantization=quantization, engine=engine)
+        llm.model_name = served_name or llm.model_name
+        if preload:
+            llm.load_adapters()
+        asked = llm.indicators() if indicators is None else load_indicators(indicators)
+        app = create_app(llm, asked, config, request_log=log)
+        address, chosen = listener.getsockname()[:2]
+        terminal.note(
+            f"Serving {llm.model_name}, {len(llm.library.list())} adapters and "
+            f"{len(asked)} indicators on http://{address}:{chosen}; Ctrl-C stops"
+        )
+        run_server(app, listener, drain_s)
     terminal.note("Stopped.")
+
+
+def adapters_folder(named: Path | None) -> Path | None:
+    """Return the folder of adapters; None where nobody named one and the usual one is not there.
+
+    Raises:
+        AdapterNotFound: the one that was named is not there.
+    """
+    from descant.schema.errors import AdapterNotFound
+
+    if named is None:
+        return DEFAULT_ADAPTERS if DEFAULT_ADAPTERS.is_dir() else None
+    if not named.is_dir():
+        raise AdapterNotFound(
+            f"There is no folder {named}.",
+            field="adapters",
+            remedy="Name one that is there, or leave --adapters out to serve the base model alone.",
+        )
+    return named
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -95,17 +184,23 @@ def open_log(path: Path) -> TextIO:
         ) from error
 
 
-def run_server(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until a signal; requests that have begun are answered first."""
+def run_server(app: FastAPI, listener: socket.socket, drain_s: float = 30.0) -> None:
+    """Serve until a signal; requests that have begun have `drain_s` to be answered.
+
+    Raises:
+        KeyboardInterrupt: a second signal ended it at once.
+    """
     import uvicorn
 
+    from descant.cli.draining_server import DrainingServer
+
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_FLUSH_S
     )
+    server = DrainingServer(config, app.state.drain, drain_s)
     try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        # The ordinary way to stop a server is not an interrupted command.
-        return
+        server.run(sockets=[listener])
     finally:
         listener.close()
+    if server.force_exit:
+        raise KeyboardInterrupt

@@ -1,8 +1,9 @@
 """Token ids to token ids: continuous batches of sequences over a paged, shared KV cache."""
 
 from descant.engine.adapter_pool import AdapterPool, bytes_per_adapter
-from descant.engine.engine import Engine, EngineConfig, EngineStats
+from descant.engine.engine import Engine, EngineConfig
 from descant.engine.kv_cache import bytes_per_slot
+from descant.engine.perplexity import Windows, log_loss
 from descant.engine.requests import (
     DoneEvent,
     EmbedRequest,
@@ -20,6 +21,7 @@ from descant.engine.requests import (
     Tail,
     TokenEvent,
 )
+from descant.engine.stats import EngineStats
 
 __all__ = [
     "AdapterPool",
@@ -41,6 +43,8 @@ __all__ = [
     "ScoreResult",
     "Tail",
     "TokenEvent",
+    "Windows",
     "bytes_per_adapter",
     "bytes_per_slot",
+    "log_loss",
 ]

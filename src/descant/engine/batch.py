@@ -63,14 +63,30 @@ class PastPart:
 
 
 @dataclass(frozen=True)
+class DecodePart:
+    """The first rows of a step: one new token each, of sequences that share nothing."""
+
+    slots: Int[Tensor, "N C"]
+    """Where all its keys are, its own included; padded at the end with any slot."""
+    lengths: Int[Tensor, " N"]
+
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        return len(self.lengths)
+
+
+@dataclass(frozen=True)
 class StepBatch:
     """One step's input."""
 
     token_ids: Int[Tensor, " T"]
     positions: Int[Tensor, " T"]
     write_slots: Int[Tensor, " T"]
+    decode: DecodePart | None
     fresh: tuple[FreshPart, ...]
     past: tuple[PastPart, ...]
+    """Fresh and past parts count rows from behind the single ones."""
     adapter_runs: tuple[AdapterRun, ...]
     kept_rows: tuple[tuple[Sequence, slice], ...]
     """Rows whose hidden states somebody wants."""
@@ -92,22 +108,33 @@ class BatchBuilder:
         order = sorted(scheduled, key=self._sort_key)
         first_rows = _running_sum([item.num_tokens for item in order])
         placed = list(zip(order, first_rows, strict=True))
+        num_single = sum(map(_is_single, order))
+        others = [(item, row - num_single) for item, row in placed[num_single:]]
         return StepBatch(
             token_ids=self._tensor([t for item in order for t in _new_tokens(item)]),
             positions=self._tensor([p for item in order for p in _new_positions(item)]),
             write_slots=self._tensor([s for item in order for s in self._new_slots(item)]),
-            fresh=_fresh_parts(placed),
-            past=tuple(self._past_parts(placed)),
+            decode=self._decode_part(order[:num_single]) if num_single else None,
+            fresh=_fresh_parts(others),
+            past=tuple(self._past_parts(others)),
             adapter_runs=tuple(join_runs(self._adapter_runs(placed))),
             kept_rows=tuple(_kept_rows(placed)),
         )
 
-    def _sort_key(self, item: Scheduled) -> tuple[int, int, int]:
+    def _decode_part(self, items: Seq[Scheduled]) -> DecodePart:
+        slots = [self._own_slots(i.sequence, 0, i.sequence.num_computed + 1) for i in items]
+        lengths = [len(own) for own in slots]
+        padded = torch.zeros(len(slots), max(lengths), dtype=torch.int64)
+        for row, own in enumerate(slots):
+            padded[row, : len(own)] = torch.tensor(own)
+        return DecodePart(padded.to(self.device), self._tensor(lengths))
+
+    def _sort_key(self, item: Scheduled) -> tuple[bool, int, int, int]:
         sequence = item.sequence
         family = id(sequence.parent) if sequence.parent is not None else 0
         content = sequence.adapter_hash
         slot = -1 if content is None else self.pool.slot(content)
-        return family, item.num_tokens, slot
+        return not _is_single(item), family, item.num_tokens, slot
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
@@ -186,6 +213,10 @@ class BatchBuilder:
                 slot = self.pool.slot(sequence.adapter_hash)
                 runs.append(AdapterRun(slot, 1, first_row + active_from, num_rows))
         return runs
+
+
+def _is_single(item: Scheduled) -> bool:
+    return item.num_tokens == 1 and not item.sequence.num_shared
 
 
 def _own_past_key(entry: tuple[Scheduled, int]) -> tuple[int, int, bool]:

@@ -22,7 +22,7 @@ from descant.engine.adapter_pool import AdapterPool
 from descant.engine.batch import BatchBuilder
 from descant.engine.embedding import Embedding
 from descant.engine.generation import Generation
-from descant.engine.kv_cache import BlockPool, KvCache, bytes_per_slot
+from descant.engine.kv_cache import BlockPool, KvCache, bytes_per_slot, identity
 from descant.engine.requests import (
     DoneEvent,
     EmbedRequest,
@@ -42,7 +42,9 @@ from descant.engine.sampler import Choice, choose_all
 from descant.engine.scheduler import Scheduler
 from descant.engine.scoring import Scoring
 from descant.engine.sequence import Sequence
+from descant.engine.stats import EngineStats
 from descant.model import AttentionKernel, Transformer, choose_kernel
+from descant.schema import KvDtype, check_kv_dtype
 from descant.schema.errors import (
     ContextTooLong,
     DeadlineExceeded,
@@ -63,6 +65,7 @@ class EngineConfig:
     """
 
     kv_cache_bytes: int = 1 << 30
+    kv_dtype: KvDtype = "model"
     block_tokens: int = 16
     max_step_tokens: int = 2048
     adapter_bytes: int = 2 << 30
@@ -77,31 +80,11 @@ class EngineConfig:
         for name in ("kv_cache_bytes", "block_tokens", "max_step_tokens", "adapter_bytes"):
             if getattr(self, name) < 1:
                 raise InvalidConfig(f"{name} must be at least 1.", field=name)
+        check_kv_dtype(self.kv_dtype)
         if self.draft_tokens < 0:
             raise InvalidConfig("draft_tokens must not be negative.", field="draft_tokens")
         if not self.ageing_s > 0:
             raise InvalidConfig("ageing_s must be greater than 0.", field="ageing_s")
-
-
-@dataclass(frozen=True)
-class EngineStats:
-    """Where the engine stands, for metrics; counts since it was made."""
-
-    num_running: int
-    num_waiting: int
-    kv_blocks: int
-    kv_blocks_held: int
-    adapters_active: int
-    adapters_used: int
-    adapter_bytes: int
-    adapter_activations: int
-    adapter_evictions: int
-    preemptions: int
-    tokens_drafted: int
-    tokens_draft_accepted: int
-    tokens_computed: int
-    prompt_tokens: int
-    prompt_tokens_cached: int
 
 
 class Engine:
@@ -117,7 +100,10 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         randomness: random.Random | None = None,
     ):
-        """Allocate the cache; `base_hash` is part of every block's identity."""
+        """Allocate the cache; `base_hash` is part of every block's identity.
+
+        So are the model's quantization and the cache's number format.
+        """
         self.model = model
         self.config = config or EngineConfig()
         self.adapters = AdapterPool(
@@ -129,7 +115,7 @@ class Engine:
             self.adapters,
             self.config.block_tokens,
             self.config.max_step_tokens,
-            base_hash,
+            identity(base_hash, model.quantization, self.config.kv_dtype),
             self.config.ageing_s,
             self.config.draft_tokens,
         )
@@ -141,8 +127,10 @@ class Engine:
         self._tokens_computed = self._prompt_tokens = self._prompt_tokens_cached = 0
         self._tokens_drafted = self._tokens_draft_accepted = 0
         self._builder = BatchBuilder(self.adapters, self.config.block_tokens, model.device)
+        num_slots = self.blocks.num_blocks * self.config.block_tokens
+        cache = KvCache.of(model, num_slots, self.config.kv_dtype)
         self._runner = Runner(
-            model, self._cache(), self.adapters, kernel or choose_kernel(model.device, model.dtype)
+            model, cache, self.adapters, kernel or choose_kernel(model.device, model.dtype)
         )
 
     @property
@@ -350,7 +338,15 @@ class Engine:
             return [FailedEvent(job_id, error)]
         events: list[Event] = []
         if is_text:
-            events.append(TokenEvent(job_id, choice.token_id, choice.logprob, choice.top_logprobs))
+            events.append(
+                TokenEvent(
+                    job_id,
+                    choice.token_id,
+                    choice.logprob,
+                    choice.top_logprobs,
+                    sequence.num_cached or 0,
+                )
+            )
         if sequence.finish_reason is not None:
             self.scheduler.finish(sequence)
             events.append(self._done(job_id, generation.result()))
@@ -389,21 +385,13 @@ class Engine:
     def _num_blocks(self) -> int:
         shape = self.model.config
         per_slot = bytes_per_slot(
-            shape.num_layers, shape.num_kv_heads, shape.head_dim, self.model.dtype
-        )
-        return max(1, self.config.kv_cache_bytes // (per_slot * self.config.block_tokens))
-
-    def _cache(self) -> KvCache:
-        shape = self.model.config
-        num_slots = self.blocks.num_blocks * self.config.block_tokens
-        return KvCache(
             shape.num_layers,
             shape.num_kv_heads,
             shape.head_dim,
-            num_slots,
             self.model.dtype,
-            self.model.device,
+            self.config.kv_dtype,
         )
+        return max(1, self.config.kv_cache_bytes // (per_slot * self.config.block_tokens))
 
 
 def _of_type(outcome: Result | DescantError, kind: type[R]) -> R:

@@ -16,6 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.engine.slot_vectors import VECTORS, SlotVectors, bytes_per_vector
+from descant.model import Transformer
+from descant.schema import KvDtype, Quantization
 from descant.schema.errors import OutOfBlocks
 
 
@@ -31,6 +34,12 @@ def block_key(
     digest.update(",".join(map(str, token_ids)).encode())
     digest.update("|".join(content or "" for content in adapter_hashes).encode())
     return digest.digest()
+
+
+def identity(base_hash: str, quantization: Quantization | None, kv_dtype: KvDtype) -> str:
+    """Return what stands for the base weights in `root_key`: their hash and how they are used."""
+    weights = "" if quantization is None else f" weights={quantization}"
+    return base_hash + weights + ("" if kv_dtype == "model" else f" kv={kv_dtype}")
 
 
 def root_key(base_hash: str, salt: str) -> bytes:
@@ -125,7 +134,7 @@ class BlockPool:
 
 
 class KvCache:
-    """Keys and values of every block, one pair of tensors a layer, key head first.
+    """Keys and values of every block, one pair of `SlotVectors` a layer.
 
     A slot is one token's place: slot = block * block_tokens + offset.
     """
@@ -138,10 +147,29 @@ class KvCache:
         num_slots: int,
         dtype: torch.dtype,
         device: torch.device,
+        kv_dtype: KvDtype = "model",
     ):
-        shape = (num_kv_heads, num_slots, head_dim)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
+        def vectors() -> list[SlotVectors]:
+            make = VECTORS[kv_dtype]
+            return [
+                make(num_kv_heads, num_slots, head_dim, dtype, device) for _ in range(num_layers)
+            ]
+
+        self._keys, self._values = vectors(), vectors()
+
+    @classmethod
+    def of(cls, model: Transformer, num_slots: int, kv_dtype: KvDtype) -> KvCache:
+        """Allocate the cache of a model."""
+        shape = model.config
+        return cls(
+            shape.num_layers,
+            shape.num_kv_heads,
+            shape.head_dim,
+            num_slots,
+            model.dtype,
+            model.device,
+            kv_dtype,
+        )
 
     def write(
         self,
@@ -149,28 +177,31 @@ class KvCache:
         slots: Int[Tensor, " T"] | slice,
         k: Float[Tensor, "T G D"],
         v: Float[Tensor, "T G D"],
-    ) -> None:
-        """Store the keys and values of tokens at their slots."""
-        self.keys[layer][:, slots] = k.transpose(0, 1)
-        self.values[layer][:, slots] = v.transpose(0, 1)
+    ) -> tuple[Float[Tensor, "T G D"], Float[Tensor, "T G D"]]:
+        """Store the keys and values of tokens at their slots; return them as they will be read."""
+        return self._keys[layer].write(slots, k), self._values[layer].write(slots, v)
 
     def read(
         self, layer: int, slots: Int[Tensor, "N C"] | slice
     ) -> tuple[Float[Tensor, "N G C D"], Float[Tensor, "N G C D"]]:
-        """Return keys and values at `slots`; neighbouring slots (a slice) are not copied."""
-        return (
-            _gather(self.keys[layer], slots),
-            _gather(self.values[layer], slots),
-        )
+        """Return keys and values at `slots`."""
+        return self._keys[layer].read(slots), self._values[layer].read(slots)
+
+    def pool(
+        self, layer: int, slots: Int[Tensor, "N C"]
+    ) -> tuple[Float[Tensor, "G S D"], Float[Tensor, "G S D"], Int[Tensor, "N C"]]:
+        """Return keys and values with those at `slots` among them, and where they are in there."""
+        keys, places = self._keys[layer].pool(slots)
+        values, _ = self._values[layer].pool(slots)
+        return keys, values, places
 
 
-def bytes_per_slot(num_layers: int, num_kv_heads: int, head_dim: int, dtype: torch.dtype) -> int:
+def bytes_per_slot(
+    num_layers: int,
+    num_kv_heads: int,
+    head_dim: int,
+    dtype: torch.dtype,
+    kv_dtype: KvDtype = "model",
+) -> int:
     """Return what one token's keys and values take over all layers."""
-    return 2 * num_layers * num_kv_heads * head_dim * dtype.itemsize
-
-
-def _gather(pool: Float[Tensor, "G S D"], slots: Int[Tensor, "N C"] | slice) -> Tensor:
-    if isinstance(slots, slice):
-        return pool[None, :, slots]
-    gathered = pool.index_select(1, slots.flatten())
-    return gathered.view(pool.shape[0], *slots.shape, pool.shape[2]).transpose(0, 1)
+    return 2 * num_layers * num_kv_heads * bytes_per_vector(head_dim, dtype, kv_dtype)

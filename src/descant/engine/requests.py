@@ -163,6 +163,8 @@ class TokenEvent:
     """Of this token before penalties, bias and temperature; None when not asked for."""
     top_logprobs: tuple[tuple[int, float], ...] = ()
     """The likeliest tokens and theirs."""
+    num_cached: int = 0
+    """Prompt tokens that came from the cache; whoever stops listening early knows it too."""
 
 
 @dataclass(frozen=True)

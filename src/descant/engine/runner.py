@@ -28,7 +28,25 @@ class PagedAttend:
         v: Float[Tensor, "T G D"],
     ) -> Float[Tensor, "T H D"]:
         """Store the new keys and values, and return each token's attention output."""
-        self.cache.write(layer, self.batch.write_slots, k, v)
+        k, v = self.cache.write(layer, self.batch.write_slots, k, v)
+        decode = self.batch.decode
+        if decode is None:
+            return self._in_parts(layer, q, k, v)
+        count = decode.num_rows
+        cached = self.cache.pool(layer, decode.slots)
+        single = self.kernel.decode(q[:count], *cached, decode.lengths)
+        if count == len(q):
+            return single
+        return torch.cat([single, self._in_parts(layer, q[count:], k[count:], v[count:])])
+
+    def _in_parts(
+        self,
+        layer: int,
+        q: Float[Tensor, "T H D"],
+        k: Float[Tensor, "T G D"],
+        v: Float[Tensor, "T G D"],
+    ) -> Float[Tensor, "T H D"]:
+        """Return the attention output of the rows behind the single ones."""
         parts = [self._fresh(part, q, k, v) for part in self.batch.fresh]
         out = _concatenate([part[0] for part in parts])
         lse = _concatenate([part[1] for part in parts])

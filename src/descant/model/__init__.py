@@ -12,10 +12,12 @@ from descant.model.lora import (
     find_invocation,
     fuse,
 )
+from descant.model.native import load_native
 from descant.model.partial_attention import (
     AttentionKernel,
     CpuFlashKernel,
     MatmulKernel,
+    NativeDecode,
     Partial,
     choose_kernel,
     merge,
@@ -39,6 +41,7 @@ __all__ = [
     "MatmulKernel",
     "ModelConfig",
     "Module",
+    "NativeDecode",
     "Partial",
     "RopeConfig",
     "SingleAdapter",
@@ -51,6 +54,7 @@ __all__ = [
     "fuse",
     "load_adapter",
     "load_model",
+    "load_native",
     "save_adapter",
     "merge",
     "replaced",

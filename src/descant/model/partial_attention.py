@@ -11,10 +11,15 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.model.native import load_native
+
 _QUERY_BLOCK = 256
+
+# Finite, so that a row that sees nothing merges right.
+_HIDDEN = -1e30
 
 
 class Partial(NamedTuple):
@@ -71,6 +76,20 @@ class AttentionKernel(Protocol):
         """Let query s see keys 0..s; query head h reads key head h // (H / G)."""
         ...
 
+    def decode(
+        self,
+        q: Float[Tensor, "N H D"],
+        keys: Float[Tensor, "G S D"],
+        values: Float[Tensor, "G S D"],
+        slots: Int[Tensor, "N C"],
+        lengths: Int[Tensor, " N"],
+    ) -> Float[Tensor, "N H D"]:
+        """Let one query of each of N sequences see the first `lengths[n]` of its slots.
+
+        Slots behind these are padding and may hold anything that exists.
+        """
+        ...
+
 
 class MatmulKernel:
     """Plain matrix products: runs anywhere, and is the slow twin of every other kernel."""
@@ -122,6 +141,25 @@ class MatmulKernel:
             torch.cat([part.out for part in parts], 2), torch.cat([part.lse for part in parts], 2)
         )
 
+    def decode(
+        self,
+        q: Float[Tensor, "N H D"],
+        keys: Float[Tensor, "G S D"],
+        values: Float[Tensor, "G S D"],
+        slots: Int[Tensor, "N C"],
+        lengths: Int[Tensor, " N"],
+    ) -> Float[Tensor, "N H D"]:
+        """See `AttentionKernel.decode`."""
+        own_keys, own_values = (
+            x.index_select(1, slots.flatten()).view(len(x), *slots.shape, -1).transpose(0, 1)
+            for x in (keys, values)
+        )
+        places = torch.arange(slots.shape[1], device=slots.device)
+        mask = torch.where(places < lengths[:, None], 0.0, _HIDDEN)
+        # The heads that share a key head become further rows of the same product.
+        rows = q.reshape(len(q), len(keys), -1, q.shape[-1])
+        return self.dense(rows, own_keys, own_values, mask).out.reshape(q.shape)
+
     def _causal_rows(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Partial:
         stop = min(start + _QUERY_BLOCK, q.shape[2])
         scores = (q[:, :, start:stop] * q.shape[-1] ** -0.5) @ k[:, :, :stop].transpose(-1, -2)
@@ -162,6 +200,26 @@ class CpuFlashKernel(MatmulKernel):
         )
 
 
+class NativeDecode(MatmulKernel):
+    """One token of each sequence in C++: keys are read where they are, and copied nowhere."""
+
+    def decode(
+        self,
+        q: Float[Tensor, "N H D"],
+        keys: Float[Tensor, "G S D"],
+        values: Float[Tensor, "G S D"],
+        slots: Int[Tensor, "N C"],
+        lengths: Int[Tensor, " N"],
+    ) -> Float[Tensor, "N H D"]:
+        """See `AttentionKernel.decode`."""
+        out: Tensor = torch.ops.descant.decode_attention.default(q, keys, values, slots, lengths)
+        return out
+
+
+class NativeFlashKernel(NativeDecode, CpuFlashKernel):
+    """PyTorch's fused kernel, and C++ for single tokens."""
+
+
 def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
     """Return the quickest kernel for this processor.
 
@@ -171,9 +229,12 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
     """
     if device.type != "cpu":
         return MatmulKernel()
-    if dtype == torch.float32 or torch.cpu._is_amx_tile_supported():
+    if dtype == torch.float32:
         return CpuFlashKernel()
-    return MatmulKernel()
+    is_native = dtype == torch.bfloat16 and load_native()
+    if torch.cpu._is_amx_tile_supported():
+        return NativeFlashKernel() if is_native else CpuFlashKernel()
+    return NativeDecode() if is_native else MatmulKernel()
 
 
 def _with_columns(x: Float[Tensor, "N G M D"], added: Float[Tensor, "N G M"]) -> Tensor:

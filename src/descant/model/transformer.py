@@ -12,8 +12,8 @@ F feed-forward width, V vocabulary, I/O features in and out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from descant.model.config import SITE_MODULES, ModelConfig, RopeConfig, Site
 from descant.model.linear import Linear, PackedLinear, can_pack
+from descant.model.ops import Ops, Rotation, choose_ops
+from descant.model.quantization import Int8Linear, quantize
+from descant.schema import Quantization
 
 
 @runtime_checkable
@@ -56,13 +59,6 @@ class LayerAdapters(Protocol):
         ...
 
 
-class Rotation(NamedTuple):
-    """The rotary table of one step; the sign of rotate-half is in `sin`."""
-
-    cos: Float[Tensor, "T 1 D"]
-    sin: Float[Tensor, "T 1 D"]
-
-
 class RMSNorm(nn.Module):
     """Root-mean-square normalization over the last dimension, computed in float32."""
 
@@ -71,11 +67,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.eps = eps
 
-    def forward(self, x: Float[Tensor, "T *heads E"]) -> Float[Tensor, "T *heads E"]:
+    def forward(self, x: Float[Tensor, "T *heads E"], ops: Ops) -> Float[Tensor, "T *heads E"]:
         """Return x / sqrt(mean(x**2) + eps) * weight."""
-        x32 = x.float()
-        scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
-        return (x32 * scale).to(x.dtype) * self.weight
+        return ops.rms_norm(x, self.weight, self.eps)
 
 
 class Layer(nn.Module):
@@ -100,35 +94,36 @@ class Layer(nn.Module):
         rotation: Rotation,
         attend: Attend,
         adapters: LayerAdapters | None,
+        ops: Ops,
     ) -> Float[Tensor, "T E"]:
         """Return the hidden states after this layer."""
-        q, k, v = self._project("qkv", self.attention_norm(hidden), adapters)
+        q, k, v = self._project("qkv", self.attention_norm(hidden, ops), adapters)
         q, k, v = (x.view(len(x), -1, self.head_dim) for x in (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        x = attend(self.index, rotate(q, rotation), rotate(k, rotation), v)
+            q, k = self.q_norm(q, ops), self.k_norm(k, ops)
+        x = attend(self.index, ops.rotate(q, rotation), ops.rotate(k, rotation), v)
         (x,) = self._project("o", x.reshape(len(hidden), -1), adapters)
         hidden = hidden + x
-        gate, up = self._project("gate_up", self.feed_forward_norm(hidden), adapters)
-        (x,) = self._project("down", F.silu(gate) * up, adapters)
+        gate, up = self._project("gate_up", self.feed_forward_norm(hidden, ops), adapters)
+        (x,) = self._project("down", ops.gate(gate, up), adapters)
         return hidden + x
 
     def linear(self, site: Site) -> Linear:
-        """Return the fused linear layer at this site, as long as it is not packed."""
+        """Return the fused linear layer at this site, as long as it has not been replaced."""
         linear = getattr(self, site)
-        assert isinstance(linear, Linear), "the model is packed"
+        assert isinstance(linear, Linear), "the model is packed or quantized"
         return linear
 
-    def prepack(self, keep_plain: bool) -> None:
-        """Replace each linear layer by its packed form."""
+    def replace(self, make: Callable[[Linear], PackedLinear | Int8Linear]) -> None:
+        """Replace each linear layer by what is made of it."""
         for site in SITE_MODULES:
-            setattr(self, site, PackedLinear(self.linear(site), keep_plain))
+            setattr(self, site, make(self.linear(site)))
 
     def _project(
         self, site: Site, x: Float[Tensor, "T I"], adapters: LayerAdapters | None
     ) -> Sequence[Float[Tensor, "T _"]]:
         """Return the output of each module of this site."""
-        linear: Linear | PackedLinear = getattr(self, site)
+        linear: Linear | PackedLinear | Int8Linear = getattr(self, site)
         if adapters is None:
             return linear.parts(x)
         return torch.split(adapters.apply(self.index, site, x, linear(x)), linear.widths, -1)
@@ -148,7 +143,9 @@ class Transformer(nn.Module):
         )
         self.norm = _norm(config.hidden_size, config, dtype, device)
         self.head = None if config.tie_embeddings else Linear(torch.empty_like(table))
-        self.packed_head: PackedLinear | None = None
+        self.packed_head: PackedLinear | Int8Linear | None = None
+        self.quantization: Quantization | None = None
+        self.ops: Ops = choose_ops(torch.device(device), dtype)
         # A plain attribute: these stay float32 whatever the dtype of the weights.
         self.frequencies: Tensor = rope_frequencies(config.rope, config.head_dim).to(device)
 
@@ -182,8 +179,8 @@ class Transformer(nn.Module):
         hidden = F.embedding(token_ids, self.embedding)
         rotation = self.rotation(positions)
         for layer in self.blocks():
-            hidden = layer(hidden, rotation, attend, adapters)
-        normed: Tensor = self.norm(hidden)
+            hidden = layer(hidden, rotation, attend, adapters, self.ops)
+        normed: Tensor = self.norm(hidden, self.ops)
         return normed
 
     def logits(
@@ -209,9 +206,27 @@ class Transformer(nn.Module):
         if not can_pack(self.embedding):
             return False
         for layer in self.blocks():
-            layer.prepack(keep_plain)
+            layer.replace(lambda linear: PackedLinear(linear, keep_plain))
         self.packed_head = PackedLinear(Linear(self._vocabulary))
         return True
+
+    def quantize(self, kind: Quantization) -> None:
+        """Put int8 weights in the place of every linear layer's, and beside the vocabulary table.
+
+        The table itself stays: tokens are looked up in it, and so are single rows. The product with
+        the whole of it is always ``int8``, since rounded activations would show in every logit.
+        """
+        for layer in self.blocks():
+            layer.replace(lambda linear: quantize(linear, kind))
+        self.packed_head = quantize(Linear(self._vocabulary), "int8")
+        self.quantization = kind
+
+    def prepare(self, quantization: Quantization | None) -> None:
+        """Bring the weights into the form that serves fastest: repacked, or quantized."""
+        if quantization is None:
+            self.prepack()
+        else:
+            self.quantize(quantization)
 
     def rotation(self, positions: Int[Tensor, " T"]) -> Rotation:
         """Return the rotary table for these positions, in the model's dtype."""
@@ -221,18 +236,6 @@ class Transformer(nn.Module):
             torch.cat([cos, cos], -1).to(self.dtype)[:, None],
             torch.cat([-sin, sin], -1).to(self.dtype)[:, None],
         )
-
-
-def rotate(heads: Float[Tensor, "T N D"], rotation: Rotation) -> Float[Tensor, "T N D"]:
-    """Turn each pair (d, d + D/2) of every head by its token's angle.
-
-    Semantics:
-        out = heads * cos + roll(heads, D/2) * sin    (rolling by half swaps the two halves)
-    """
-    # Not addcmul: both products are rounded before the sum, as transformers does. In bfloat16 one
-    # rounding less changes the top token at 3 to 5 % of positions.
-    swapped = heads.roll(heads.shape[-1] // 2, -1)
-    return heads * rotation.cos + swapped * rotation.sin
 
 
 def rope_frequencies(rope: RopeConfig, head_dim: int) -> Float[Tensor, " half"]:

@@ -24,6 +24,7 @@ BASE = "base"
 
 _LABELS = ("model_name",)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_LAG_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -112,6 +113,9 @@ class Metrics:
         self._inter_token = self._histogram(
             "vllm:inter_token_latency_seconds", "From one token to the next.", _TOKEN_SECONDS
         )
+        self._loop_lag = self._histogram(
+            "descant_event_loop_lag_seconds", "How late the event loop wakes.", _LAG_SECONDS
+        )
         self._adapters = _AdapterMetrics(registry)
 
     def take_engine_stats(self, figures: EngineFigures) -> None:
@@ -156,6 +160,10 @@ class Metrics:
         self._finished.labels(self._model_name, reason).inc()
         self._latency.observe(latency_s)
         self._adapters.requests.labels(adapter).inc()
+
+    def observe_loop_lag(self, time_s: float) -> None:
+        """Record how late the event loop woke."""
+        self._loop_lag.observe(time_s)
 
     def count_error(self, adapter: str) -> None:
         """Count a request under an adapter that failed."""

@@ -12,25 +12,38 @@ from descant.schema.indicator import (
     pick_indicators,
 )
 from descant.schema.messages import Message
+from descant.schema.precision import KvDtype, Quantization, check_kv_dtype, check_quantization
 from descant.schema.score import Answer, Scorecard, Usage, unanswered
-from descant.schema.transcript import LabelledTranscript, Transcript, Turn
+from descant.schema.transcript import (
+    Conversation,
+    LabelledTranscript,
+    Transcript,
+    Turn,
+    to_transcript,
+)
 
 __all__ = [
     "AdapterRef",
     "Answer",
     "Constraint",
+    "Conversation",
     "DescantError",
     "Indicator",
+    "KvDtype",
     "LabelledTranscript",
     "Message",
+    "Quantization",
     "Scorecard",
     "Transcript",
     "Turn",
     "Usage",
+    "check_kv_dtype",
+    "check_quantization",
     "errors",
     "load_indicator",
     "load_indicators",
     "parse_indicator",
     "pick_indicators",
+    "to_transcript",
     "unanswered",
 ]

@@ -192,6 +192,13 @@ class EngineFailed(DescantError):
     http_status = 500
 
 
+class ServerStopping(DescantError):
+    """The server takes nothing new; another one, or this one after its restart, will answer."""
+
+    code = "stopping"
+    http_status = 503
+
+
 class ClientGone(DescantError):
     """Whoever asked hung up before the answer was there."""
 

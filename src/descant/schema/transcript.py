@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from descant.schema.errors import InvalidTranscript
 
@@ -46,3 +47,38 @@ class LabelledTranscript:
     transcript: Transcript
     labels: Mapping[str, str | None] = field(default_factory=dict)
     """Indicator name to label; None means not applicable or unclear, and carries no loss."""
+
+
+Conversation = Transcript | Sequence[Turn] | Mapping[str, Any]
+"""A transcript, its turns, or the JSON form ``{"id": …, "turns": [{"speaker", "text"}]}``."""
+
+
+def to_transcript(conversation: Conversation) -> Transcript:
+    """Return the transcript that a conversation in any accepted form means.
+
+    Raises:
+        InvalidTranscript: it is empty, or a field is missing, unknown or not text.
+    """
+    if isinstance(conversation, Transcript):
+        return conversation
+    if not isinstance(conversation, Mapping):
+        return Transcript("conversation", tuple(conversation))
+    unknown = sorted(set(conversation) - {"id", "turns", "labels"})
+    if unknown:
+        raise InvalidTranscript(
+            f"Unknown field {unknown[0]!r}.", field=unknown[0], remedy="Known: id, turns."
+        )
+    turns = tuple(_turn(turn) for turn in conversation.get("turns", ()))
+    return Transcript(str(conversation.get("id", "conversation")), turns)
+
+
+def _turn(turn: object) -> Turn:
+    if isinstance(turn, Turn):
+        return turn
+    if (
+        not isinstance(turn, Mapping)
+        or set(turn) != {"speaker", "text"}
+        or not all(isinstance(value, str) for value in turn.values())
+    ):
+        raise InvalidTranscript("A turn needs a speaker and a text, both text.", field="turns")
+    return Turn(turn["speaker"], turn["text"])

@@ -6,13 +6,13 @@ model runs on and ends it when the server stops.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry
 
 from descant import __version__
@@ -29,6 +29,7 @@ from descant.server.drain import Drain, DrainGate, ready_router
 from descant.server.embeddings import embeddings_router
 from descant.server.errors import add_error_handlers
 from descant.server.keys import KeyCheck, Keys
+from descant.server.loop_lag import watch_loop
 from descant.server.models import models_router
 from descant.server.rate_limits import RateLimit, RateLimits
 from descant.server.request_context import RequestContext
@@ -69,9 +70,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(watch_loop(metrics.observe_loop_lag))
         yield
         await app.state.drain.finish(settings.drain_s)
-        service.engine.close()
+        watch.cancel()
+        await asyncio.to_thread(service.engine.close)
 
     app = FastAPI(
         title="Descant",
@@ -83,7 +86,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router(service))
     app.include_router(ready_router(drain))
-    _add_operation_routes(app, llm, metrics)
+    _add_operation_routes(app, service)
     add_error_handlers(app)
     streamed_bytes = {}
     if settings.batches is not None:
@@ -104,11 +107,13 @@ def create_app(
     return app
 
 
-def _add_operation_routes(app: FastAPI, llm: LLM, metrics: Metrics) -> None:
-    @app.get("/health", summary="Whether requests are answered")
-    async def health() -> dict[str, Any]:
-        return {"status": "ok", "model": llm.model_name}
+def _add_operation_routes(app: FastAPI, service: Service) -> None:
+    @app.get("/health", summary="Whether requests are answered; 503: restart the server")
+    async def health() -> JSONResponse:
+        is_running = service.engine.is_running
+        told = {"status": "ok" if is_running else "failed", "model": service.llm.model_name}
+        return JSONResponse(told, 200 if is_running else 503)
 
     @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
     async def prometheus_metrics() -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+        return Response(service.metrics.render(), media_type=CONTENT_TYPE)

@@ -24,6 +24,7 @@ from descant.server.generations import (
     finish_texts,
     merge_texts,
     start_texts,
+    together,
     unless_gone,
 )
 from descant.server.keys import Caller, identify
@@ -68,8 +69,7 @@ def completions_router(service: Service) -> APIRouter:
         if body.stream:
             return await stream_events(_chunks(service, body, request, asked, head))
         groups = await unless_gone(
-            request,
-            asyncio.gather(*(finish_texts(service, prompt, texts) for prompt, texts in asked)),
+            request, together(finish_texts(service, prompt, texts) for prompt, texts in asked)
         )
         choices = [choice for group in groups for choice in group]
         usage = TokenUsage(
@@ -113,8 +113,10 @@ async def _chunks(
     head: Mapping[str, Any],
 ) -> AsyncGenerator[Mapping[str, Any], None]:
     streams = [stream for _, texts in asked for stream in texts]
+    lengths = [0] * len(streams)
     async for index, piece in merge_texts(service, asked[0][0], streams):
-        logprobs = _logprobs(piece.tokens) if body.logprobs is not None else None
+        logprobs = None if body.logprobs is None else _logprobs(piece.tokens, lengths[index])
+        lengths[index] += sum(len(token.text) for token in piece.tokens)
         choice = {
             "index": index,
             "text": piece.text,
@@ -141,8 +143,9 @@ def _choice(body: CompletionBody, index: int, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _logprobs(tokens: Sequence[TokenText]) -> dict[str, Any]:
-    offsets, length = [], 0
+def _logprobs(tokens: Sequence[TokenText], length: int = 0) -> dict[str, Any]:
+    """Return tokens in the form of completions; `length` is that of the text before them."""
+    offsets = []
     for token in tokens:
         offsets.append(length)
         length += len(token.text)

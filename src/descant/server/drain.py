@@ -33,6 +33,11 @@ class Drain:
         """Whether new requests are refused."""
         return self._is_draining
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is running."""
+        return not self._in_flight
+
     def begin(self) -> None:
         """Refuse new requests from now on; may be called from a signal handler."""
         self._is_draining = True

@@ -17,7 +17,7 @@ from pydantic import Field
 from descant.engine import EmbedRequest, EmbedResult
 from descant.schema.errors import InputError
 from descant.server.body import Body, Text
-from descant.server.generations import unless_gone
+from descant.server.generations import together, unless_gone
 from descant.server.keys import identify
 from descant.server.service import Service
 
@@ -57,7 +57,7 @@ def embeddings_router(service: Service) -> APIRouter:
         priority = caller.priority(body.priority)
         rows = await asyncio.to_thread(lambda: [_token_ids(service, t) for t in body.inputs])
         requests = [EmbedRequest(row, priority) for row in rows]
-        results = await unless_gone(request, asyncio.gather(*map(service.engine.embed, requests)))
+        results = await unless_gone(request, together(map(service.engine.embed, requests)))
         num_tokens = sum(map(len, rows))
         request.state.usage = {"tokens_read": num_tokens}
         return {

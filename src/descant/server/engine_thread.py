@@ -30,7 +30,7 @@ from descant.engine import (
     TokenEvent,
 )
 from descant.schema import DescantError
-from descant.schema.errors import EngineFailed, TooBusy
+from descant.schema.errors import EngineFailed, ServerStopping, TooBusy
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,11 @@ class EngineThread:
         on_stats(engine.stats())
         self._thread = threading.Thread(target=self._run, name="descant-engine", daemon=True)
         self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether anything that is asked will be answered."""
+        return not self._is_closed
 
     @property
     def num_open(self) -> int:
@@ -158,9 +163,24 @@ class EngineThread:
             self._on_stats(self._engine.stats())
 
     def _run(self) -> None:
-        while self._obey():
-            self._step()
-        self._fail_all(_stopping())
+        try:
+            while self._obey():
+                self._step()
+        except Exception as error:
+            self._give_up(_told(error))
+        else:
+            self._fail_all(_stopping())
+
+    def _give_up(self, error: DescantError) -> None:
+        """Let nobody wait for a thread that ends by a mistake of ours."""
+        with self._closing:
+            self._is_closed = True
+        self._tell_all(error)
+        while not self._commands.empty():
+            command = self._commands.get()
+            if command is not None:
+                command()
+            self._tell_all(error)
 
     def _step(self) -> None:
         events: list[Event] = []
@@ -195,9 +215,14 @@ class EngineThread:
         _deliver(outgoing)
 
     def _fail_all(self, error: DescantError) -> None:
-        for job_id in list(self._callers):
+        for job_id in self._tell_all(error):
             self._engine.cancel(job_id)
-            _deliver([(self._callers.pop(job_id), error)])
+
+    def _tell_all(self, error: DescantError) -> list[int]:
+        """Return the ids of those who waited."""
+        callers, self._callers = self._callers, {}
+        _deliver([(caller, error) for caller in callers.values()])
+        return list(callers)
 
 
 def _told(error: Exception) -> DescantError:
@@ -209,7 +234,7 @@ def _told(error: Exception) -> DescantError:
 
 
 def _stopping() -> DescantError:
-    return EngineFailed("The server is stopping.")
+    return ServerStopping("The server is stopping.", remedy="Send it again later, or elsewhere.")
 
 
 def _deliver(outgoing: list[tuple[_Caller, Word]]) -> None:

@@ -7,7 +7,15 @@ other threads; the event loop only passes on what comes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -186,7 +194,12 @@ async def finish_texts(
     Raises:
         DescantError: why a text was not generated.
     """
-    tasks = [asyncio.create_task(_whole(service, prompt, stream)) for stream in streams]
+    return await together(_whole(service, prompt, stream) for stream in streams)
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return what each returns; when one fails, or the caller is cancelled, the others are."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         return await asyncio.gather(*tasks)
     finally:

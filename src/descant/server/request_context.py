@@ -27,6 +27,11 @@ REQUEST_ID = "x-request-id"
 
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
+_HANG_UP = MappingProxyType({"connection": "close"})
+"""To keep the connection, the rest of a body that is too large would have to be read."""
+
+_FORGOTTEN_BYTES = 8 << 20
+
 _log = logging.getLogger(__name__)
 
 
@@ -88,10 +93,10 @@ class RequestContext:
             await failure(scope, receive, exchange.send)
 
     async def _read_and_answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
-        body = await _read_body(scope, receive, self._max_request_bytes)
+        body, is_read = await _read_body(scope, receive, self._max_request_bytes)
         if body is None:
-            message = _too_large(self._max_request_bytes)
-            refusal = refuse(Request(scope), 413, message, "request_too_large")
+            message, headers = _too_large(self._max_request_bytes), {} if is_read else _HANG_UP
+            refusal = refuse(Request(scope), 413, message, "request_too_large", headers=headers)
             await refusal(scope, receive, exchange.send)
         else:
             await self._app(scope, _replay(body, receive), exchange.send)
@@ -131,20 +136,24 @@ def _request_id(scope: Scope) -> str:
     return offered if _USABLE_ID.fullmatch(offered) else new_request_id()
 
 
-async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """Return the body, or None if it is longer than `limit`."""
-    if _declared_bytes(scope) > limit:
-        return None
-    body = bytearray()
-    while True:
+async def _read_body(scope: Scope, receive: Receive, limit: int) -> tuple[bytes | None, bool]:
+    """Return the body, or None if it is longer than `limit`, and whether all of it has been read.
+
+    Of one that is too long somewhat more is read and forgotten: many callers listen only when they
+    have sent everything.
+    """
+    most_bytes = limit + _FORGOTTEN_BYTES
+    body, num_bytes = bytearray(), 0
+    while max(num_bytes, _declared_bytes(scope)) <= most_bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
+        num_bytes += len(message.get("body", b""))
+        if num_bytes <= limit:
+            body += message.get("body", b"")
         if not message.get("more_body", False):
-            return bytes(body)
+            return (bytes(body) if num_bytes <= limit else None), True
+    return None, False
 
 
 def _limit(scope: Scope, receive: Receive, limit: int) -> Receive:
@@ -156,7 +165,7 @@ def _limit(scope: Scope, receive: Receive, limit: int) -> Receive:
         message = await receive()
         read_bytes += len(message.get("body", b""))
         if max(read_bytes, _declared_bytes(scope)) > limit:
-            raise HTTPException(413, _too_large(limit))
+            raise HTTPException(413, _too_large(limit), dict(_HANG_UP))
         return message
 
     return limited

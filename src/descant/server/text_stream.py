@@ -1,7 +1,8 @@
 """The text of one generation as it comes: characters made whole, stop strings cut off.
 
 In: the engine's tokens. Out: pieces of text with the log-probabilities of their tokens. Text that
-may turn out to be the beginning of a stop string is held back until that is known.
+may turn out to be the beginning of a stop string is held back until that is known, and its tokens
+with it: what is cut off has no log-probabilities.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class TextStream:
         self._detokenizer = Detokenizer(tokenizer)
         self._stop = tuple(stop)
         self._held = ""
+        self._num_given = 0
+        """Characters given out."""
+        self._untold: list[tuple[int, TokenText]] = []
+        """Tokens that may still be cut off, each with where its text begins."""
 
     async def pieces(self) -> AsyncGenerator[TextPiece, None]:
         """Yield the text; leaving early cancels the generation.
@@ -76,28 +81,40 @@ class TextStream:
     def _take(self, word: TokenEvent | Result) -> TextPiece:
         if isinstance(word, TokenEvent):
             self.usage.output_tokens += 1
-            self._held += self._detokenizer.push(word.token_id)
-            text, is_stopped = self._release()
-            return TextPiece(text, self._token_texts(word), "stop" if is_stopped else None)
+            self.usage.cached_tokens = word.num_cached
+            start = self._num_given + len(self._held)
+            self._untold += [(start, token) for token in self._token_texts(word)]
+            return self._piece(self._detokenizer.push(word.token_id), None)
         assert isinstance(word, GenerateResult)
         self.usage.cached_tokens = word.num_cached
-        self._held += self._detokenizer.finish()
-        text, is_stopped = self._release()
-        reason = "stop" if is_stopped else word.finish_reason.value
-        return TextPiece(text if is_stopped else text + self._held, (), reason)
+        return self._piece(self._detokenizer.finish(), word.finish_reason.value)
 
-    def _release(self) -> tuple[str, bool]:
-        """Return the text that is safe to give out, and whether a stop string has come."""
+    def _piece(self, more: str, reason: str | None) -> TextPiece:
+        """Return what is safe to give out, now that there is `more` text or, with a reason, no more."""
+        self._held += more
+        cut = self._stop_at()
+        if cut is not None:
+            end = cut
+        elif reason is not None:
+            end = len(self._held)
+        else:
+            end = len(self._held) - max((_overlap(self._held, s) for s in self._stop), default=0)
+        text, self._held = self._held[:end], self._held[end:]
+        self._num_given += len(text)
+        is_safe = not self._stop or (cut is None and reason is not None)
+        return TextPiece(text, self._tell(is_safe), reason if cut is None else "stop")
+
+    def _stop_at(self) -> int | None:
+        """Return where in the held text a stop string begins that has come."""
         found = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
-        if found:
-            # The one complete first, however the text is cut into tokens; the longest of those.
-            return self._held[: min(found)[1]], True
-        keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
-        text, self._held = (
-            self._held[: len(self._held) - keep],
-            self._held[len(self._held) - keep :],
-        )
-        return text, False
+        # The one complete first, however the text is cut into tokens; the longest of those.
+        return min(found)[1] if found else None
+
+    def _tell(self, all_of_them: bool) -> tuple[TokenText, ...]:
+        """Return the tokens whose text has been given out, if only in part."""
+        count = sum(all_of_them or start < self._num_given for start, _ in self._untold)
+        told, self._untold = self._untold[:count], self._untold[count:]
+        return tuple(token for _, token in told)
 
     def _token_texts(self, event: TokenEvent) -> tuple[TokenText, ...]:
         if event.logprob is None:

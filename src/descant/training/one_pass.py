@@ -21,7 +21,7 @@ from torch import Tensor
 
 from descant.data import Example
 from descant.model import Transformer, choose_kernel
-from descant.schema.errors import InvalidData, TrainingDiverged
+from descant.schema.errors import InvalidConfig, InvalidData, TrainingDiverged
 from descant.training.adapter_stack import ActiveAdapters, AdapterStack
 from descant.training.checkpoint import Checkpoint
 from descant.training.objective import (
@@ -63,6 +63,7 @@ class OnePassTrainer:
     """Trains one adapter per question over the same conversations.
 
     Raises:
+        InvalidConfig: the model is quantized.
         InvalidData: there is nothing to learn from; names the question.
     """
 
@@ -74,6 +75,12 @@ class OnePassTrainer:
         recipe: Recipe,
     ):
         """Prepare adapters and optimizer; nothing is read yet."""
+        if model.quantization is not None:
+            raise InvalidConfig(
+                f"A model quantized to {model.quantization} gives no gradient.",
+                field="quantization",
+                remedy="Train without quantization; the adapters then run on a quantized model.",
+            )
         self.model = model
         self.questions = list(questions)
         self.examples = sorted(examples, key=lambda example: example.transcript_id)

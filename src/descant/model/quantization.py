@@ -1,0 +1,203 @@
+"""Linear layers with int8 weights, and the products behind them.
+
+A weight has one symmetric scale an output channel. Where the processor multiplies bytes (VNNI, AMX),
+oneDNN's product of unsigned by signed bytes does the work: its sums are whole numbers, so a token's
+output is the same bits whatever else is in the step. Activations go in as one byte each (``w8a8``) or,
+where they keep their precision (``int8``), as two: an upper and a lower digit to base 256, further
+rows of the same product. Elsewhere the plain twin dequantizes the weight in every call.
+
+Kinds and per-token scales as in LLM.int8() (arXiv 2208.07339) and ZeroQuant (arXiv 2206.01861),
+without outlier columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int8, UInt8
+from torch import Tensor, nn
+
+from descant.model.linear import Linear
+from descant.schema import Quantization
+
+_LARGEST = 127
+_ROWS_AT_ONCE = 4096
+
+# Bounds what the float32 sums of a long step take, and keeps them in the processor's cache.
+_TOKENS_AT_ONCE = 512
+
+
+class Int8Weight(NamedTuple):
+    """A weight of which row o stands for values[o] * scale[o]."""
+
+    values: Int8[Tensor, "O I"]
+    scale: Float[Tensor, " O"]
+    """float32"""
+
+
+@runtime_checkable
+class Product(Protocol):
+    """x @ weight.T by an int8 weight."""
+
+    def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
+        """Return the product, in float32 or in x's dtype."""
+        ...
+
+
+class Int8Linear(nn.Module):
+    """A frozen linear layer with an int8 weight; it gives no gradient."""
+
+    def __init__(self, linear: Linear, product: Product):
+        """`product` multiplies by the weight of `linear`, which is not kept."""
+        super().__init__()
+        self.product = product
+        self.bias = linear.bias
+        self.widths = linear.widths
+
+    def forward(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
+        """Return x @ weight.T + bias."""
+        needs_gradient = x.requires_grad and torch.is_grad_enabled()
+        # The products have no backward and would give no gradient without an error.
+        assert not needs_gradient, "a quantized model cannot train"
+        y = self.product(x)
+        return (y if self.bias is None else y + self.bias).to(x.dtype)
+
+    def parts(self, x: Float[Tensor, "T I"]) -> Sequence[Float[Tensor, "T _"]]:
+        """Return the output of each module."""
+        return torch.split(self.forward(x), self.widths, -1)
+
+
+class PlainProduct:
+    """Dequantizes the weight, then multiplies: runs anywhere, and is the twin of `TwoByteProduct`.
+
+    Semantics:
+        y[t, o] = sum_i x[t, i] values[o, i] scale[o]
+    """
+
+    def __init__(self, weight: Int8Weight):
+        self.weight = weight
+
+    def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
+        """See `Product`."""
+        values, scale = self.weight
+        return F.linear(x, values.to(x.dtype).mul_(scale[:, None]))
+
+
+class PlainByteProduct(PlainProduct):
+    """Rounds activations to bytes and back first: the twin of `ByteProduct`."""
+
+    def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
+        """See `Product`."""
+        digit, scale = to_byte(x)
+        return super().__call__(((digit.float() - 128) * scale).to(x.dtype))
+
+
+class OneDnnProduct:
+    """A weight in oneDNN's layout for products with unsigned bytes."""
+
+    def __init__(self, weight: Int8Weight):
+        # Signed activations would run on processors without AMX too, a thousand times slower.
+        self._packed = torch.ops.onednn.qlinear_prepack(weight.values, None)
+        self._scale = weight.scale
+        self._zero_points = torch.zeros(len(weight.scale), dtype=torch.int64)
+
+    def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
+        """See `Product`."""
+        if len(x) <= _TOKENS_AT_ONCE:
+            return self._multiply(x)
+        return torch.cat([self._multiply(part) for part in x.split(_TOKENS_AT_ONCE)])
+
+    def _multiply(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _digit_sums(self, digits: UInt8[Tensor, "M I"]) -> Float[Tensor, "M O"]:
+        """Return sum_i (digits[m, i] - 128) values[o, i] scale[o]."""
+        product = torch.ops.onednn.qlinear_pointwise.default
+        weight = (self._packed, self._scale, self._zero_points)
+        # The activations' scale here is one for all tokens; theirs are applied by the caller.
+        y: Tensor = product(digits, 1.0, 128, *weight, None, 1.0, 0, torch.float32, "none", [], "")
+        return y
+
+
+class ByteProduct(OneDnnProduct):
+    """Activations of one byte, rounded to 1/127 of the token's largest."""
+
+    def _multiply(self, x: Tensor) -> Tensor:
+        digit, scale = to_byte(x)
+        return self._digit_sums(digit).mul_(scale)
+
+
+class TwoByteProduct(OneDnnProduct):
+    """Activations of two bytes, rounded to 1/32512 of the token's largest."""
+
+    def _multiply(self, x: Tensor) -> Tensor:
+        high, low, scale = to_two_bytes(x)
+        high_sums, low_sums = self._digit_sums(torch.cat([high, low])).tensor_split(2)
+        return torch.add(low_sums, high_sums, alpha=256).mul_(scale)
+
+
+_PLAIN: Mapping[Quantization, type[PlainProduct]] = {"int8": PlainProduct, "w8a8": PlainByteProduct}
+_ONEDNN: Mapping[Quantization, type[OneDnnProduct]] = {"int8": TwoByteProduct, "w8a8": ByteProduct}
+
+
+def quantize(linear: Linear, kind: Quantization) -> Int8Linear:
+    """Return the layer with its weight in int8, multiplied the best way this machine has."""
+    products = _ONEDNN if has_byte_products(linear.weight.device) else _PLAIN
+    return Int8Linear(linear, products[kind](quantize_channels(linear.weight.detach())))
+
+
+def has_byte_products(device: torch.device) -> bool:
+    """Return whether oneDNN multiplies bytes here without intermediate sums that overflow."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    # Absent from builds for other processors.
+    has_operation = hasattr(torch.ops.onednn, "qlinear_pointwise")
+    return has_operation and bool(torch.cpu._is_vnni_supported())
+
+
+def quantize_channels(weight: Float[Tensor, "O I"]) -> Int8Weight:
+    """Return each row as whole numbers of its largest magnitude's 127th part."""
+    # In parts: a vocabulary in float32 would be the largest tensor of the whole process.
+    parts = [_quantize_rows(rows) for rows in weight.split(_ROWS_AT_ONCE)]
+    return Int8Weight(
+        torch.cat([part.values for part in parts]), torch.cat([part.scale for part in parts])
+    )
+
+
+def _quantize_rows(rows: Float[Tensor, "O I"]) -> Int8Weight:
+    scale = _scale(rows, _LARGEST)
+    return Int8Weight((rows / scale).round_().to(torch.int8), scale[:, 0])
+
+
+def to_byte(x: Float[Tensor, "T I"]) -> tuple[UInt8[Tensor, "T I"], Float[Tensor, "T 1"]]:
+    """Return a digit of each activation and the scale of each token.
+
+    Semantics:
+        x ~ (digit - 128) * scale
+    """
+    scale = _scale(x, _LARGEST)
+    # A half added and the rest cut off: one pass less than rounding.
+    return (x / scale).add_(128.5).to(torch.uint8), scale
+
+
+def to_two_bytes(
+    x: Float[Tensor, "T I"],
+) -> tuple[UInt8[Tensor, "T I"], UInt8[Tensor, "T I"], Float[Tensor, "T 1"]]:
+    """Return an upper and a lower digit of each activation and the scale of each token.
+
+    Semantics:
+        x ~ (256 (high - 128) + (low - 128)) * scale
+    """
+    scale = _scale(x, _LARGEST * 256)
+    shifted = (x / scale).add_(128 * 256 + 128.5)
+    high = (shifted / 256).to(torch.uint8)
+    return high, shifted.sub_(high, alpha=256).to(torch.uint8), scale
+
+
+def _scale(x: Float[Tensor, "T I"], largest: int) -> Float[Tensor, "T 1"]:
+    """Return what to divide each row by, so that its largest magnitude becomes `largest`."""
+    magnitude = x.abs().amax(-1, keepdim=True).float()
+    return (magnitude / largest).clamp_min_(torch.finfo(torch.float32).tiny)

@@ -1,0 +1,110 @@
+"""The C++ operations equal their plain twins on bfloat16; skipped where they cannot be built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from descant.model import MatmulKernel, NativeDecode, load_native
+from descant.model.native import _built
+from descant.model.ops import NativeOps, Ops, Rotation, TorchOps
+
+pytestmark = pytest.mark.skipif(not load_native(), reason="no C++ compiler")
+
+
+def random(seed: int, *shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator).to(torch.bfloat16)
+
+
+def close(fast: torch.Tensor, slow: torch.Tensor) -> bool:
+    """Equal up to one rounding to bfloat16, here and there."""
+    return torch.allclose(fast.float(), slow.float(), rtol=2**-7, atol=1e-3) and (
+        (fast == slow).float().mean() > 0.97
+    )
+
+
+SEEDS = st.integers(0, 10_000)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, tokens=st.integers(1, 40), width=st.sampled_from([8, 96, 576]))
+def test_norms_rotations_and_gates(seed: int, tokens: int, width: int) -> None:
+    fused = random(seed, tokens, 2 * width)
+    weight = random(seed + 1, width)
+    left, right = fused.split(width, -1)
+    assert close(
+        NativeOps().rms_norm(left.contiguous(), weight, 1e-5),
+        TorchOps().rms_norm(left, weight, 1e-5),
+    )
+    assert close(NativeOps().rms_norm(left, weight, 1e-5), TorchOps().rms_norm(left, weight, 1e-5))
+    assert close(NativeOps().gate(left, right), TorchOps().gate(left, right))
+    heads = left.unflatten(-1, (-1, 8))
+    rotation = Rotation(random(seed + 2, tokens, 1, 8), random(seed + 3, tokens, 1, 8))
+    assert torch.equal(NativeOps().rotate(heads, rotation), TorchOps().rotate(heads, rotation))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=SEEDS,
+    lengths=st.lists(st.integers(1, 70), min_size=1, max_size=6),
+    share=st.integers(1, 4),
+    dim=st.sampled_from([8, 64, 80]),
+)
+def test_single_tokens_over_scattered_slots(
+    seed: int, lengths: list[int], share: int, dim: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    groups, num_slots = 2, 90
+    keys, values = random(seed, groups, num_slots, dim), random(seed + 1, groups, num_slots, dim)
+    fused = random(seed + 2, len(lengths), groups * share * dim + 16)
+    q = fused[:, : groups * share * dim].unflatten(-1, (-1, dim))
+    slots = torch.stack(
+        [torch.randperm(num_slots, generator=generator)[: max(lengths)] for _ in lengths]
+    )
+    arguments = (q, keys, values, slots, torch.tensor(lengths))
+    fast, slow = NativeDecode().decode(*arguments), MatmulKernel().decode(*arguments)
+    # The twin rounds its scores to bfloat16.
+    assert torch.allclose(fast.float(), slow.float(), atol=0.03)
+    exact = MatmulKernel().decode(*(x.float() for x in arguments[:3]), *arguments[3:])
+    assert torch.allclose(fast.float(), exact, atol=0.01)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, width=st.sampled_from([8, 64, 576, 600]), outputs=st.integers(1, 200))
+def test_one_row_by_a_weight(seed: int, width: int, outputs: int) -> None:
+    x, weight = random(seed, 1, width), random(seed + 1, outputs, width)
+    got = torch.ops.descant.linear_row(x, weight).float()
+    exact = x.float() @ weight.float().T
+    assert torch.allclose(got, exact, rtol=2**-7, atol=0.02)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, tokens=st.integers(1, 9), width=st.sampled_from([8, 96]))
+def test_gradients(seed: int, tokens: int, width: int) -> None:
+    rotation = Rotation(random(seed + 2, tokens, 1, 8), random(seed + 3, tokens, 1, 8))
+    weight, pull = random(seed + 1, width), random(seed + 4, tokens, width)
+
+    def through(ops: Ops, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        fused = random(seed, tokens, 2 * width).to(dtype).requires_grad_()
+        turn = Rotation(*(x.to(dtype) for x in rotation))
+        left, right = fused.split(width, -1)
+        heads = ops.rotate(left.unflatten(-1, (-1, 8)), turn).flatten(1)
+        out = ops.gate(ops.rms_norm(heads, weight.to(dtype), 1e-5), right)
+        out.backward(pull.to(dtype))
+        assert fused.grad is not None
+        return out.detach().float(), fused.grad.float()
+
+    exact = through(TorchOps(), torch.float32)
+    for fast, slow in zip(through(NativeOps(), torch.bfloat16), exact, strict=True):
+        assert (fast - slow).norm() < 0.02 * slow.norm()
+
+
+def test_a_compiler_that_fails_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no-such-compiler"):
+        _built("no-such-compiler", tmp_path)
+    assert list(tmp_path.glob("*.so")) == []
