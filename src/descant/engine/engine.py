@@ -22,7 +22,7 @@ from descant.engine.adapter_pool import AdapterPool
 from descant.engine.batch import BatchBuilder
 from descant.engine.embedding import Embedding
 from descant.engine.generation import Generation
-from descant.engine.kv_cache import BlockPool, KvCache, bytes_per_slot, identity
+from descant.engine.kv_cache import BlockPool, KvCache, identity, num_blocks_in
 from descant.engine.requests import (
     DoneEvent,
     EmbedRequest,
@@ -109,7 +109,11 @@ class Engine:
         self.adapters = AdapterPool(
             model.config, self.config.adapter_bytes, model.dtype, model.device
         )
-        self.blocks = BlockPool(self._num_blocks())
+        self.blocks = BlockPool(
+            num_blocks_in(
+                self.config.kv_cache_bytes, self.config.block_tokens, model, self.config.kv_dtype
+            )
+        )
         self.scheduler = Scheduler(
             self.blocks,
             self.adapters,
@@ -381,17 +385,6 @@ class Engine:
                 f"{longest} tokens are needed and the model reads {self.model.config.max_positions}.",
                 remedy="Send less text, or use a model with a longer context.",
             )
-
-    def _num_blocks(self) -> int:
-        shape = self.model.config
-        per_slot = bytes_per_slot(
-            shape.num_layers,
-            shape.num_kv_heads,
-            shape.head_dim,
-            self.model.dtype,
-            self.config.kv_dtype,
-        )
-        return max(1, self.config.kv_cache_bytes // (per_slot * self.config.block_tokens))
 
 
 def _of_type(outcome: Result | DescantError, kind: type[R]) -> R:

@@ -196,6 +196,15 @@ class KvCache:
         return keys, values, places
 
 
+def num_blocks_in(max_bytes: int, block_tokens: int, model: Transformer, kv_dtype: KvDtype) -> int:
+    """Return how many blocks of a model's keys and values fit; at least one."""
+    shape = model.config
+    per_slot = bytes_per_slot(
+        shape.num_layers, shape.num_kv_heads, shape.head_dim, model.dtype, kv_dtype
+    )
+    return max(1, max_bytes // (per_slot * block_tokens))
+
+
 def bytes_per_slot(
     num_layers: int,
     num_kv_heads: int,
