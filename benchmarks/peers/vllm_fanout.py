@@ -8,32 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from peer_process import ALL_CORES, CORES, DEFAULT_BINDING, ROOT, embedded_model, measure_case
 from random_adapters import write_adapters
 
-ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "runs" / "vllm_fanout"
-
-CORES = len(os.sched_getaffinity(0))
-
-# Nothing may be fetched or reported; caches stay inside the environment of vLLM.
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    "VLLM_CACHE_ROOT": str(ROOT / ".venv-vllm" / "cache"),
-}
-
-# By default vLLM keeps one core for its scheduler: half the machine where there are two.
-ALL_CORES = {"VLLM_CPU_OMP_THREADS_BIND": f"0-{CORES - 1}", "VLLM_CPU_KVCACHE_SPACE": "4"}
-DEFAULT_BINDING = {"VLLM_CPU_OMP_THREADS_BIND": "auto", "VLLM_CPU_KVCACHE_SPACE": "4"}
 
 # 32 is the smallest block vLLM has on the CPU (128 by default): the part of the conversation that
 # fills no whole block is read again for every tail.
@@ -104,21 +87,6 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def embedded_model() -> Path:
-    """Return the folder into which Descant unpacks its embedded model."""
-    python = ROOT / ".venv" / "bin" / "python"
-    code = "from descant.model import load_model; print(load_model('smollm2-135m-instruct').folder)"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    if not python.exists():
-        raise SystemExit(f"{python} is missing: run scripts/test once, or give --model FOLDER.")
-    found = subprocess.run(
-        [python, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    if found.returncode:
-        raise SystemExit(f"Descant's model could not be unpacked:\n{found.stderr}")
-    return Path(found.stdout.strip())
-
-
 def run_case(name: str, definition: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Measure one case; where compilation fails, once more without it, and say so."""
     case = {
@@ -158,25 +126,7 @@ def _adapter_folders(case: dict[str, Any], options: argparse.Namespace) -> list[
 def _measure(
     case: dict[str, Any], options: argparse.Namespace
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """Run one case in a new process; return its result, or None and the end of its log."""
-    out, log = Path(case["out"]), WORK / f"{case['name']}.log"
-    out.unlink(missing_ok=True)
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    print(f"vLLM, case {case['name']} ... (log: {log})", file=sys.stderr, flush=True)
-    with log.open("w") as stream:
-        subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("vllm_case.py"))],
-            input=json.dumps(case),
-            text=True,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment | OFFLINE | case["env"] | options.env,
-            timeout=options.case_limit,
-            check=False,
-        )
-    if not out.exists():
-        return None, "\n".join(log.read_text().splitlines()[-30:])
-    return json.loads(out.read_text()), None
+    return measure_case("vllm_case.py", case, case["env"] | options.env, options.case_limit)
 
 
 def main() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from descant.cli.bench_part import Part
 from descant.cli.options import (
     DEFAULT_MODEL,
     JsonOption,
@@ -32,6 +33,7 @@ def build() -> typer.Typer:
     )
     app.command(epilog="Example:  descant bench fanout --adapters 60 --tokens 2000 --json")(fanout)
     app.command(epilog="Example:  descant bench train --adapters 12 --json")(train)
+    app.command(epilog="Example:  descant bench serve --part base --json")(serve)
     app.command(epilog="Example:  descant bench perplexity --quantization w8a8 --json")(perplexity)
     return app
 
@@ -78,6 +80,53 @@ def train(
     _show(terminal, figures.to_json(), json)
 
 
+def serve(  # noqa: PLR0913 - one option each
+    part: Annotated[
+        list[Part] | None, typer.Option(help="May be given several times. [default: all]")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=2, help="Output tokens of each request.")] = 128,
+    registered: Annotated[
+        int, typer.Option(min=1, help="Adapters behind the Zipf traffic.")
+    ] = 1000,
+    requests: Annotated[int, typer.Option(min=1, help="Requests of the Zipf traffic.")] = 256,
+    runs: RunsOption = 3,
+    model: ModelOption = DEFAULT_MODEL,
+    quantization: QuantizationOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Time decoding and prefill: the base model, adapters, and a thousand registered adapters."""
+    from descant.cli.bench_serve import ServeConfig, measure_serving
+    from descant.cli.bench_traffic import TrafficConfig
+    from descant.cli.terminal import Terminal
+
+    terminal = Terminal()
+    traffic = TrafficConfig(registered=registered, requests=requests)
+    config = ServeConfig(output_tokens=tokens, traffic=traffic)
+    parts = tuple(part or Part)
+    rows = measure_serving(
+        model, parts, runs, config, time.perf_counter, terminal.note, quantization
+    )
+    _show_rows(terminal, [row.to_json() for row in rows], json)
+
+
+def _show_rows(terminal: Terminal, rows: Sequence[Mapping[str, Any]], json: bool) -> None:
+    from rich.table import Table
+
+    if json:
+        terminal.print_json(list(rows))
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*map(_cell, row.values()))
+    terminal.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)
+
+
 def perplexity(
     text: Annotated[
         Path | None,
@@ -109,5 +158,5 @@ def _show(terminal: Terminal, figures: Mapping[str, Any], json: bool) -> None:
         return
     table = Table("figure", "value")
     for name, value in figures.items():
-        table.add_row(name, f"{value:,.3f}" if isinstance(value, float) else str(value))
+        table.add_row(name, _cell(value))
     terminal.print(table)

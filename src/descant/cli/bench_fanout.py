@@ -19,7 +19,14 @@ from typing import Any
 import torch
 
 from descant.engine import Engine, EngineConfig, ScoreRequest, Tail, bytes_per_slot
-from descant.model import SITE_MODULES, LoadedModel, LoraAdapter, LoraPair, load_model
+from descant.model import (
+    SITE_MODULES,
+    LoadedModel,
+    LoraAdapter,
+    LoraPair,
+    Transformer,
+    load_model,
+)
 from descant.schema import Quantization
 from descant.text import Renderer, Tokenizer
 
@@ -130,7 +137,7 @@ class _Bench:
         self.base_tails = tuple(Tail(invocation, labels) for _ in range(adapters))
         self.tails: tuple[Tail, ...] = ()
         for seed in range(adapters):
-            adapter = random_adapter(base, invocation, rank, seed)
+            adapter = random_adapter(base.model, invocation, rank, seed)
             self.tails += (Tail(invocation, labels, adapter),)
         self._salts = map(str, itertools.count())
 
@@ -161,16 +168,16 @@ class _Bench:
 
 
 def random_adapter(
-    base: LoadedModel, invocation: tuple[int, ...], rank: int, seed: int
+    model: Transformer, invocation: tuple[int, ...], rank: int, seed: int
 ) -> LoraAdapter:
     """Return an aLoRA adapter with random matrices on all seven modules."""
     generator = torch.Generator().manual_seed(seed)
-    dtype = base.model.dtype
+    dtype = model.dtype
     weights = {}
-    for layer in range(base.config.num_layers):
+    for layer in range(model.config.num_layers):
         for module in itertools.chain.from_iterable(SITE_MODULES.values()):
-            a = torch.randn(rank, base.config.in_features(module), generator=generator)
-            b = torch.randn(base.config.out_features(module), rank, generator=generator)
+            a = torch.randn(rank, model.config.in_features(module), generator=generator)
+            b = torch.randn(model.config.out_features(module), rank, generator=generator)
             weights[layer, module] = LoraPair(0.02 * a.to(dtype), 0.02 * b.to(dtype), 1.0)
     return LoraAdapter(
         f"random-{seed}", f"random:{rank}:{seed}", None, "invocation", invocation, 0, weights

@@ -1,6 +1,6 @@
 """Token ids to token ids: continuous batches of sequences over a paged, shared KV cache."""
 
-from descant.engine.adapter_pool import AdapterPool
+from descant.engine.adapter_pool import AdapterPool, bytes_per_adapter
 from descant.engine.engine import Engine, EngineConfig
 from descant.engine.kv_cache import bytes_per_slot
 from descant.engine.perplexity import Windows, log_loss
@@ -44,6 +44,7 @@ __all__ = [
     "Tail",
     "TokenEvent",
     "Windows",
+    "bytes_per_adapter",
     "bytes_per_slot",
     "log_loss",
 ]

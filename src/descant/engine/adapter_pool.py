@@ -168,11 +168,7 @@ class AdapterPool:
             self._fill(slot, self._active[key])
 
     def _slot_bytes(self, rank: int) -> int:
-        shape, width = self.config, 0
-        for modules in SITE_MODULES.values():
-            outputs = sum(shape.out_features(module) for module in modules)
-            width += len(modules) * (shape.in_features(modules[0]) + outputs)
-        return rank * width * shape.num_layers * self._like.itemsize
+        return bytes_per_adapter(self.config, rank, self._like.dtype)
 
     def _fill(self, slot: int, adapter: LoraAdapter) -> None:
         for layer in range(self.config.num_layers):
@@ -193,6 +189,15 @@ class AdapterPool:
             self._stacks[layer, site] = stack
         stack.shrink[slot] = shrink
         stack.expand[slot] = expand
+
+
+def bytes_per_adapter(config: ModelConfig, rank: int, dtype: torch.dtype) -> int:
+    """Return what a slot for adapters up to this rank takes."""
+    width = 0
+    for modules in SITE_MODULES.values():
+        outputs = sum(config.out_features(module) for module in modules)
+        width += len(modules) * (config.in_features(modules[0]) + outputs)
+    return rank * width * config.num_layers * dtype.itemsize
 
 
 class BatchedLora:
