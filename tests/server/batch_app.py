@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from descant.monitoring import Metrics
-from descant.server.batch_runner import Answer, BatchConfig
-from descant.server.batch_service import batch_service
+from descant.server.batches.batch_runner import Answer, BatchConfig
+from descant.server.batches.batch_service import batch_service
 from descant.server.errors import add_error_handlers
 from descant.server.keys import KeyCheck, Keys
 from descant.server.request_context import RequestContext

@@ -12,9 +12,9 @@ import signal
 import sys
 from pathlib import Path
 
-from descant.server.batch_runner import BatchConfig, BatchRunner
-from descant.server.batch_store import BatchStore
-from descant.server.file_store import FileStore
+from descant.server.batches.batch_runner import BatchConfig, BatchRunner
+from descant.server.batches.batch_store import BatchStore
+from descant.server.batches.file_store import FileStore
 from tests.server.batch_app import echo
 
 

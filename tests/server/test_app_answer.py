@@ -14,9 +14,9 @@ from fastapi.responses import StreamingResponse
 from prometheus_client import CollectorRegistry
 
 from descant.monitoring import Metrics
-from descant.server.app_answer import answers_from
-from descant.server.batch_runner import BatchConfig
-from descant.server.batch_service import batch_service
+from descant.server.batches.app_answer import answers_from
+from descant.server.batches.batch_runner import BatchConfig
+from descant.server.batches.batch_service import batch_service
 from descant.server.errors import add_error_handlers
 from descant.server.keys import KeyCheck, Keys, identify
 from descant.server.request_context import RequestContext

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import descant
 from descant.schema.errors import StorageFull
-from descant.server.batch_output import BatchOutput, LineFile
-from descant.server.batch_store import BatchStore
-from descant.server.file_store import FileStore
+from descant.server.batches.batch_output import BatchOutput, LineFile
+from descant.server.batches.batch_store import BatchStore
+from descant.server.batches.file_store import FileStore
 from descant.server.keys import ANYONE
 from tests.server.batch_app import SCORES, jsonl, request_line
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from descant.schema.errors import InvalidConfig
-from descant.server.batch_input import InputLimits
-from descant.server.batch_runner import BatchConfig
+from descant.server.batches.batch_input import InputLimits
+from descant.server.batches.batch_runner import BatchConfig
 from tests.server.batch_app import (
     SCORES,
     BatchServer,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from descant.schema.errors import InputError
-from descant.server.upload import Upload
+from descant.server.batches.upload import Upload
 
 TYPE = "multipart/form-data; boundary=edge"
 

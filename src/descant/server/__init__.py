@@ -1,7 +1,7 @@
 """HTTP in front of one model: scorecards, chat, completions, embeddings and its adapters."""
 
 from descant.server.app import create_app
-from descant.server.batch_runner import BatchConfig
+from descant.server.batches import BatchConfig
 from descant.server.drain import Drain
 from descant.server.service import ServerConfig
 

@@ -21,8 +21,7 @@ from descant.monitoring import Metrics, RequestLog
 from descant.monitoring.metrics import CONTENT_TYPE
 from descant.schema import Indicator
 from descant.server.adapters import adapters_router
-from descant.server.app_answer import answers_from
-from descant.server.batch_service import batch_service
+from descant.server.batches import answers_from, batch_service
 from descant.server.chat import chat_router
 from descant.server.completions import completions_router
 from descant.server.drain import Drain, DrainGate, ready_router

@@ -12,7 +12,7 @@ from descant.llm import LLM
 from descant.monitoring import Metrics
 from descant.schema import Indicator
 from descant.schema.errors import InvalidConfig
-from descant.server.batch_runner import BatchConfig
+from descant.server.batches import BatchConfig
 from descant.server.engine_thread import EngineThread
 from descant.text import GrammarCompiler
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from descant.schema.errors import NotFound
-from descant.server.batch_input import LineError
-from descant.server.file_store import new_file_id
+from descant.server.batches.batch_input import LineError
+from descant.server.batches.file_store import new_file_id
+from descant.server.batches.shelf import Shelf
 from descant.server.keys import Caller
-from descant.server.shelf import Shelf
 
 Outcome = Literal["completed", "expired", "cancelled"]
 Status = Literal["validating", "failed", "in_progress", "finalizing", "cancelling"] | Outcome

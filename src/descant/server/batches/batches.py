@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from descant.schema.errors import InputError
-from descant.server.batch_runner import BatchRunner
-from descant.server.batch_store import Batch, BatchStore
-from descant.server.file_store import FileStore
+from descant.server.batches.batch_runner import BatchRunner
+from descant.server.batches.batch_store import Batch, BatchStore
+from descant.server.batches.file_store import FileStore
+from descant.server.batches.pages import page
 from descant.server.keys import identify
-from descant.server.pages import page
 
 Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/scores"]
 

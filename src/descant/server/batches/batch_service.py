@@ -12,11 +12,11 @@ from fastapi import APIRouter
 from filelock import FileLock, Timeout
 
 from descant.schema.errors import InvalidConfig
-from descant.server.batch_runner import Answer, BatchConfig, BatchRunner, Sleep
-from descant.server.batch_store import BatchStore
-from descant.server.batches import batches_router
-from descant.server.file_store import FileStore
-from descant.server.files import files_router
+from descant.server.batches.batch_runner import Answer, BatchConfig, BatchRunner, Sleep
+from descant.server.batches.batch_store import BatchStore
+from descant.server.batches.batches import batches_router
+from descant.server.batches.file_store import FileStore
+from descant.server.batches.files import files_router
 
 
 def batch_service(

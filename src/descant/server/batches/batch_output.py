@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from descant.server.file_store import CONTENT
-from descant.server.shelf import storing
+from descant.server.batches.file_store import CONTENT
+from descant.server.batches.shelf import storing
 
 OUTPUT, ERRORS = "output", "errors"
 

@@ -15,16 +15,16 @@ from itertools import islice
 from pathlib import Path
 
 from descant.schema.errors import InvalidConfig, StorageFull
-from descant.server.batch_input import (
+from descant.server.batches.batch_input import (
     BatchLine,
     InputLimits,
     LineError,
     check_input,
     read_input,
 )
-from descant.server.batch_output import ERRORS, OUTPUT, BatchOutput
-from descant.server.batch_store import ENDED, Batch, BatchStore, Outcome
-from descant.server.file_store import CONTENT, FileStore
+from descant.server.batches.batch_output import ERRORS, OUTPUT, BatchOutput
+from descant.server.batches.batch_store import ENDED, Batch, BatchStore, Outcome
+from descant.server.batches.file_store import CONTENT, FileStore
 
 Answer = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
 """URL and JSON body in, status and JSON body out."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from descant.schema.errors import NotFound
-from descant.server.shelf import Shelf, storing
+from descant.server.batches.shelf import Shelf, storing
 
 CONTENT = "content"
 

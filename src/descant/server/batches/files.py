@@ -14,10 +14,10 @@ from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
 from descant.schema.errors import InputError
-from descant.server.file_store import Draft, FileStore, StoredFile
+from descant.server.batches.file_store import Draft, FileStore, StoredFile
+from descant.server.batches.pages import page
+from descant.server.batches.upload import Form, Upload
 from descant.server.keys import identify
-from descant.server.pages import page
-from descant.server.upload import Form, Upload
 
 
 def files_router(files: FileStore, in_use: Callable[[str], bool]) -> APIRouter:
