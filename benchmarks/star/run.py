@@ -157,11 +157,21 @@ def _judge(
     report = build_report(indicators, ours, {"bag of words": words}, seed=0).to_json()
     report["scoring_s_per_conversation"] = scoring_s
     if options.plain:
-        chosen = star_indicators(list(options.plain))
-        subtask = Task("STAR dev", dev, chosen)
-        plain = run_task(subtask, LLM(MODEL, adapters=options.work / "plain"))
-        report["plain_lora"] = build_report(chosen, plain, {}, seed=0).to_json()
+        report["plain_lora"] = {"indicators": _judge_plain(dev, options)}
     return report
+
+
+def _judge_plain(
+    dev: list[LabelledTranscript], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    # Each adapter reads for itself; what has no label for it need not be read.
+    llm = LLM(MODEL, adapters=options.work / "plain")
+    judged: list[dict[str, Any]] = []
+    for indicator in star_indicators(list(options.plain)):
+        rows = [row for row in dev if row.labels.get(indicator.name) is not None]
+        answers = run_task(Task("STAR dev", rows, [indicator]), llm)
+        judged += build_report([indicator], answers, {}, seed=0).to_json()["indicators"]
+    return judged
 
 
 def _write(
