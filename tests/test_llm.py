@@ -200,11 +200,12 @@ def test_a_spoilt_adapter_leaves_the_others_answered(
     assert polite.label is not None
 
 
-def test_labels_that_begin_alike_are_told_apart(llm: LLM) -> None:
-    asked = indicator("prefix", ("yes", "yes no"), "prefix")
-    llm._loaded["prefix"] = llm._loaded.get("polite") or llm._adapter("polite")
-    llm._labels["prefix"] = None
-    [answer] = llm.score(CALL, [asked]).answers
+def test_labels_that_begin_alike_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder / "adapters" / "polite", tmp_path / "adapters" / "prefix")
+    # Without a manifest an adapter answers with whatever labels it is asked for.
+    (place / "manifest.json").unlink()
+    made = LLM(folder / "model", adapters=tmp_path / "adapters", dtype=torch.float32)
+    [answer] = made.score(CALL, [indicator("prefix", ("yes", "yes no"), "prefix")]).answers
     assert set(answer.probabilities) == {"yes", "yes no"}
     assert sum(answer.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
 

@@ -52,6 +52,10 @@ class EngineFigures(Protocol):
     @property
     def preemptions(self) -> int: ...  # noqa: D102
     @property
+    def tokens_drafted(self) -> int: ...  # noqa: D102
+    @property
+    def tokens_draft_accepted(self) -> int: ...  # noqa: D102
+    @property
     def prompt_tokens(self) -> int: ...  # noqa: D102
     @property
     def prompt_tokens_cached(self) -> int: ...  # noqa: D102
@@ -241,6 +245,12 @@ class _EngineCollector(Collector):
             ("vllm:prompt_tokens", "Prompt tokens of requests that ended.", figures.prompt_tokens),
             ("vllm:prefix_cache_queries", "Prompt tokens looked up.", figures.prompt_tokens),
             ("vllm:prefix_cache_hits", "Of these, found.", figures.prompt_tokens_cached),
+            ("vllm:spec_decode_num_draft_tokens", "Tokens guessed.", figures.tokens_drafted),
+            (
+                "vllm:spec_decode_num_accepted_tokens",
+                "Guesses that were right.",
+                figures.tokens_draft_accepted,
+            ),
             ("descant_adapter_activations", "Adapters put in a slot.", figures.adapter_activations),
             ("descant_adapter_evictions", "Adapters that lost one.", figures.adapter_evictions),
         ):
