@@ -41,7 +41,7 @@ class TokenChooser:
         self.params = params
         self.constraint = constraint
         self._generator = generator
-        self._prompt = set(prompt_ids) if params.repetition_penalty != 1.0 else set()
+        self._seen = set(prompt_ids) if params.repetition_penalty != 1.0 else set()
         self._said: Counter[int] = Counter()
         self._num_said = 0
 
@@ -83,6 +83,7 @@ class TokenChooser:
 
     def accept(self, token_id: int) -> None:
         """Go on behind a generated token."""
+        self._seen.add(token_id)
         self._said[token_id] += 1
         self._num_said += 1
         if self.constraint is not None:
@@ -104,7 +105,7 @@ class TokenChooser:
     def _adjust(self, logits: Float[Tensor, " V"]) -> None:
         params = self.params
         if params.repetition_penalty != 1.0:
-            seen = torch.tensor(sorted(self._prompt | set(self._said)))
+            seen = torch.tensor(sorted(self._seen))
             values = logits[seen]
             penalty = params.repetition_penalty
             logits[seen] = torch.where(values > 0, values / penalty, values * penalty)

@@ -144,13 +144,6 @@ class OutOfBlocks(DescantError):
     http_status = 429
 
 
-class OutOfSlots(DescantError):
-    """The adapter pool has no free slot."""
-
-    code = "out_of_adapter_slots"
-    http_status = 429
-
-
 class NetworkUnavailable(DescantError):
     """A download was needed and could not be made."""
 

@@ -131,11 +131,7 @@ def chat_router(service: Service) -> APIRouter:
         if body.stream:
             return await stream_events(_chunks(service, body, request, prompt, streams, head))
         choices = await unless_gone(request, finish_texts(service, prompt, streams))
-        usage = TokenUsage(
-            len(prompt.token_ids),
-            sum(choice.output_tokens for choice in choices),
-            max(choice.cached_tokens for choice in choices),
-        )
+        usage = TokenUsage.of([(prompt, streams)])
         request.state.usage = usage.for_log()
         return JSONResponse(
             {
@@ -217,11 +213,7 @@ async def _chunks(
         if delta or piece.tokens or reason is not None:
             logprobs = _logprobs(piece.tokens) if body.logprobs else None
             yield _chunk(common, index, delta, reason, logprobs)
-    usage = TokenUsage(
-        len(prompt.token_ids),
-        sum(stream.usage.output_tokens for stream in streams),
-        max(stream.usage.cached_tokens for stream in streams),
-    )
+    usage = TokenUsage.of([(prompt, streams)])
     request.state.usage = usage.for_log()
     if body.includes_usage:
         yield {**common, "choices": [], "usage": usage.to_json()}

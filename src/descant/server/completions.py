@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.responses import Response
 
-from descant.schema.errors import InputError
 from descant.server.body import Text
 from descant.server.generation_fields import GenerationFields
 from descant.server.generations import (
@@ -28,11 +27,10 @@ from descant.server.generations import (
     unless_gone,
 )
 from descant.server.keys import Caller, identify
+from descant.server.prompts import TokenIds, as_list, to_token_ids
 from descant.server.service import Service
 from descant.server.sse import stream_events
 from descant.server.text_stream import TextStream, TokenText
-
-TokenIds = Annotated[list[int], Field(min_length=1)]
 
 
 class CompletionBody(GenerationFields):
@@ -41,15 +39,6 @@ class CompletionBody(GenerationFields):
     prompt: Text | TokenIds | Annotated[list[Text | TokenIds], Field(min_length=1, max_length=64)]
     max_tokens: int = Field(16, ge=1)
     logprobs: int | None = Field(None, ge=0, le=20)
-
-    @property
-    def prompts(self) -> list[str | list[int]]:
-        """The prompts, one or many."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if all(isinstance(item, int) for item in self.prompt):
-            return [[item for item in self.prompt if isinstance(item, int)]]
-        return [item for item in self.prompt if not isinstance(item, int)]
 
 
 def completions_router(service: Service) -> APIRouter:
@@ -72,11 +61,7 @@ def completions_router(service: Service) -> APIRouter:
             request, together(finish_texts(service, prompt, texts) for prompt, texts in asked)
         )
         choices = [choice for group in groups for choice in group]
-        usage = TokenUsage(
-            sum(len(prompt.token_ids) for prompt, _ in asked),
-            sum(choice.output_tokens for choice in choices),
-            sum(max(choice.cached_tokens for choice in group) for group in groups),
-        )
+        usage = TokenUsage.of(asked)
         request.state.usage = usage.for_log()
         listed = [_choice(body, index, choice) for index, choice in enumerate(choices)]
         return JSONResponse({**head, "choices": listed, "usage": usage.to_json()})
@@ -90,19 +75,12 @@ def _prepare(
     adapter = choose_adapter(service, body, caller)
     grammar = choose_grammar(service, body)
     asked = []
-    for text in body.prompts:
-        prompt = Prompt(_token_ids(service, text), adapter, body.model, caller)
+    for text in as_list(body.prompt):
+        token_ids = to_token_ids(service.llm, text, "prompt")
+        prompt = Prompt(token_ids, adapter, body.model, caller)
         texts = start_texts(service, body, prompt, body.max_tokens, body.logprobs, grammar)
         asked.append((prompt, texts))
     return asked
-
-
-def _token_ids(service: Service, prompt: str | list[int]) -> tuple[int, ...]:
-    if isinstance(prompt, str):
-        return tuple(service.llm.tokenizer.encode(prompt))
-    if not all(0 <= token_id < service.llm.vocab_size for token_id in prompt):
-        raise InputError(f"Token ids are 0 to {service.llm.vocab_size - 1}.", field="prompt")
-    return tuple(prompt)
 
 
 async def _chunks(
@@ -124,11 +102,7 @@ async def _chunks(
             "finish_reason": piece.finish_reason,
         }
         yield {**head, "choices": [choice]}
-    usage = TokenUsage(
-        sum(len(prompt.token_ids) for prompt, _ in asked),
-        sum(stream.usage.output_tokens for stream in streams),
-        sum(max(text.usage.cached_tokens for text in texts) for _, texts in asked),
-    )
+    usage = TokenUsage.of(asked)
     request.state.usage = usage.for_log()
     if body.includes_usage:
         yield {**head, "choices": [], "usage": usage.to_json()}

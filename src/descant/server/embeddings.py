@@ -19,9 +19,8 @@ from descant.schema.errors import InputError
 from descant.server.body import Body, Text
 from descant.server.generations import together, unless_gone
 from descant.server.keys import identify
+from descant.server.prompts import TokenIds, as_list, to_token_ids
 from descant.server.service import Service
-
-TokenIds = Annotated[list[int], Field(min_length=1)]
 
 
 class EmbeddingBody(Body):
@@ -31,15 +30,6 @@ class EmbeddingBody(Body):
     input: Text | TokenIds | Annotated[list[Text | TokenIds], Field(min_length=1, max_length=256)]
     encoding_format: Literal["float", "base64"] = "float"
     priority: int = Field(0, ge=-100, le=100)
-
-    @property
-    def inputs(self) -> list[str | list[int]]:
-        """The texts, one or many."""
-        if isinstance(self.input, str):
-            return [self.input]
-        if all(isinstance(item, int) for item in self.input):
-            return [[item for item in self.input if isinstance(item, int)]]
-        return [item for item in self.input if not isinstance(item, int)]
 
 
 def embeddings_router(service: Service) -> APIRouter:
@@ -55,7 +45,9 @@ def embeddings_router(service: Service) -> APIRouter:
                 "Embeddings come from the base model.", field="model", remedy="Name the base."
             )
         priority = caller.priority(body.priority)
-        rows = await asyncio.to_thread(lambda: [_token_ids(service, t) for t in body.inputs])
+        rows = await asyncio.to_thread(
+            lambda: [to_token_ids(service.llm, text, "input") for text in as_list(body.input)]
+        )
         requests = [EmbedRequest(row, priority) for row in rows]
         results = await unless_gone(request, together(map(service.engine.embed, requests)))
         num_tokens = sum(map(len, rows))
@@ -69,14 +61,6 @@ def embeddings_router(service: Service) -> APIRouter:
         }
 
     return router
-
-
-def _token_ids(service: Service, text: str | list[int]) -> tuple[int, ...]:
-    if isinstance(text, str):
-        return tuple(service.llm.tokenizer.encode(text))
-    if not all(0 <= token_id < service.llm.vocab_size for token_id in text):
-        raise InputError(f"Token ids are 0 to {service.llm.vocab_size - 1}.", field="input")
-    return tuple(text)
 
 
 def _embedding(index: int, result: EmbedResult, body: EmbeddingBody) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from descant.schema import DescantError
 from descant.schema.errors import ClientGone, ContextTooLong, InputError
 from descant.server.generation_fields import GenerationFields
 from descant.server.keys import Caller
+from descant.server.prompts import check_token_ids
 from descant.server.service import Service
 from descant.server.text_stream import TextPiece, TextStream, TokenText
 from descant.text import Grammar
@@ -55,6 +56,16 @@ class TokenUsage:
     output_tokens: int
     cached_tokens: int
 
+    @classmethod
+    def of(cls, asked: Iterable[tuple[Prompt, Sequence[TextStream]]]) -> TokenUsage:
+        """Sum up prompts and their texts; what the texts of one prompt found in the cache is one."""
+        pairs = list(asked)
+        return cls(
+            sum(len(prompt.token_ids) for prompt, _ in pairs),
+            sum(text.usage.output_tokens for _, texts in pairs for text in texts),
+            sum(max(text.usage.cached_tokens for text in texts) for _, texts in pairs),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return it as OpenAI's API states it."""
         return {
@@ -77,8 +88,6 @@ class Choice:
     text: str
     finish_reason: str
     tokens: tuple[TokenText, ...]
-    output_tokens: int
-    cached_tokens: int
 
 
 def choose_adapter(
@@ -162,7 +171,6 @@ def start_texts(
             field="messages",
             remedy="Send less text, or use a model with a longer context.",
         )
-    vocabulary = service.llm.vocab_size
     streams = []
     for index in range(fields.n):
         sampling = fields.sampling(
@@ -171,8 +179,7 @@ def start_texts(
             service.llm.tokenizer.eos_ids,
             index,
         )
-        if any(not 0 <= token_id < vocabulary for token_id in sampling.logit_bias):
-            raise InputError(f"Token ids are 0 to {vocabulary - 1}.", field="logit_bias")
+        check_token_ids(service.llm, sampling.logit_bias, "logit_bias")
         request = GenerateRequest(
             prompt.token_ids,
             sampling,
@@ -203,9 +210,7 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         return await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
 
 
 async def merge_texts(
@@ -240,9 +245,7 @@ async def merge_texts(
             else:
                 yield index, piece
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
@@ -259,9 +262,14 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
             raise ClientGone("The caller hung up.")
         return task.result()
     finally:
-        gone.cancel()
+        await _end([task, gone])
+
+
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel what has not ended, and wait until it has."""
+    for task in tasks:
         task.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _hang_up(request: Request) -> None:
@@ -275,8 +283,6 @@ async def _whole(service: Service, prompt: Prompt, stream: TextStream) -> Choice
         "".join(piece.text for piece in pieces),
         pieces[-1].finish_reason or "stop",
         tuple(token for piece in pieces for token in piece.tokens),
-        stream.usage.output_tokens,
-        stream.usage.cached_tokens,
     )
 
 

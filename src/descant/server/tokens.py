@@ -12,6 +12,7 @@ from descant.schema.errors import InputError
 from descant.server.body import Body, Text
 from descant.server.chat import ChatMessage
 from descant.server.keys import identify
+from descant.server.prompts import check_token_ids
 from descant.server.service import Service
 
 
@@ -52,8 +53,7 @@ def tokens_router(service: Service) -> APIRouter:
     @router.post("/detokenize", summary="Text of token ids")
     async def detokenize(body: DetokenizeBody, request: Request) -> dict[str, str]:
         identify(request)
-        if not all(0 <= token_id < llm.vocab_size for token_id in body.tokens):
-            raise InputError(f"Token ids are 0 to {llm.vocab_size - 1}.", field="tokens")
+        check_token_ids(llm, body.tokens, "tokens")
         return {"prompt": await asyncio.to_thread(llm.tokenizer.decode, body.tokens)}
 
     return router
