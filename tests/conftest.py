@@ -1,8 +1,19 @@
-"""Shapes written in `descant.model` are checked while tests run."""
+"""Shapes written in `descant.model` are checked; properties are tried on the same examples each time.
+
+`HYPOTHESIS_PROFILE=explore` draws other examples at every run, and five times as many where a test
+does not say how many.
+"""
 
 from __future__ import annotations
 
+import os
+
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", derandomize=False, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Before anything imports the room: modules loaded earlier would stay unchecked.
 install_import_hook(["descant.model"], "beartype.beartype")

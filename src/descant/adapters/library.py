@@ -193,7 +193,8 @@ class AdapterLibrary:
     def unregister(self, name: str) -> None:
         """Forget a name with all its versions, or the one version that ``name@sha256:…`` means.
 
-        Without its current version, a name means the one before. Files are left alone.
+        Without its current version, a name means the one before, which is read when it is next
+        asked for if memory no longer holds it, pinned or not. Files are left alone.
 
         Raises:
             AdapterNotFound: there is no such name or version.
@@ -211,7 +212,8 @@ class AdapterLibrary:
     def pin(self, name: str) -> None:
         """Load an adapter and keep it in memory, over the limit if need be.
 
-        A pinned name is pinned whatever version it means; ``name@sha256:…`` pins that version.
+        A pinned name is pinned whatever version it means, from the loading of that version on;
+        ``name@sha256:…`` pins that version.
 
         Raises:
             AdapterNotFound: there is no such name or version, or its folder is gone.
