@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from descant.engine.adapter_pool import AdapterPool, AdapterRun, BatchedLora, join_runs
+from descant.engine.adapter_pool import AdapterPool
+from descant.engine.batched_lora import AdapterRun, BatchedLora, join_runs
 from descant.model import SITE_MODULES, LoraAdapter, SingleAdapter
 from tests.tiny import tiny_adapter, tiny_config
 

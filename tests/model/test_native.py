@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from descant.model import MatmulKernel, NativeDecode, load_native
+from descant.model.linear import TiledWeight, has_tiles
 from descant.model.native import _built
 from descant.model.ops import NativeOps, Ops, Rotation, TorchOps
+from descant.model.quantization import quantize_channels, to_byte, to_two_bytes
 
 pytestmark = pytest.mark.skipif(not load_native(), reason="no C++ compiler")
 
@@ -43,6 +46,12 @@ def test_norms_rotations_and_gates(seed: int, tokens: int, width: int) -> None:
     )
     assert close(NativeOps().rms_norm(left, weight, 1e-5), TorchOps().rms_norm(left, weight, 1e-5))
     assert close(NativeOps().gate(left, right), TorchOps().gate(left, right))
+    for fast, slow in zip(
+        NativeOps().add_rms_norm(left, right, weight, 1e-5),
+        TorchOps().add_rms_norm(left, right, weight, 1e-5),
+        strict=True,
+    ):
+        assert close(fast, slow)
     heads = left.unflatten(-1, (-1, 8))
     rotation = Rotation(random(seed + 2, tokens, 1, 8), random(seed + 3, tokens, 1, 8))
     assert torch.equal(NativeOps().rotate(heads, rotation), TorchOps().rotate(heads, rotation))
@@ -81,6 +90,67 @@ def test_one_row_by_a_weight(seed: int, width: int, outputs: int) -> None:
     got = torch.ops.descant.linear_row(x, weight).float()
     exact = x.float() @ weight.float().T
     assert torch.allclose(got, exact, rtol=2**-7, atol=0.02)
+
+
+@pytest.mark.skipif(
+    not has_tiles(torch.zeros(32, 32, dtype=torch.bfloat16)), reason="no AMX on this processor"
+)
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, tokens=st.integers(1, 80), width=st.sampled_from([32, 96, 576]))
+def test_tiles(seed: int, tokens: int, width: int) -> None:
+    wide, weight = random(seed, tokens, width + 8), random(seed + 1, 64, width)
+    x = wide[:, :width]
+    got = TiledWeight(weight)(x)
+    assert torch.allclose(got.float(), x.float() @ weight.float().T, rtol=2**-7, atol=0.02)
+    # A token's output does not depend on the others.
+    alone = torch.cat([TiledWeight(weight)(x[token : token + 1]) for token in range(tokens)])
+    assert torch.equal(got, alone)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, width=st.sampled_from([8, 64, 576, 600]), two=st.booleans())
+def test_one_row_by_bytes(seed: int, width: int, two: bool) -> None:
+    x = random(seed, 1, width)
+    values, scale = quantize_channels(random(seed + 1, 70, width))
+    sums = values.sum(-1, dtype=torch.int32)
+    got = torch.ops.descant.byte_row(x, values, scale, sums, two).float()
+    weight = values.double() * scale[:, None].double()
+    if two:
+        high, low, step = to_two_bytes(x)
+        rounded = (256 * (high.double() - 128) + low.double() - 128) * step.double()
+    else:
+        digit, step = to_byte(x)
+        rounded = (digit.double() - 128) * step.double()
+    exact = rounded @ weight.T
+    assert torch.allclose(got.double(), exact, rtol=2**-7, atol=1e-5 * float(exact.abs().max()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=SEEDS,
+    rank=st.sampled_from([1, 4, 8, 16, 24]),
+    rows=st.lists(st.integers(0, 8), unique=True, min_size=1, max_size=9),
+    widths=st.sampled_from([(40,), (32, 16, 16), (70, 70)]),
+)
+def test_low_rank_updates_of_single_rows(
+    seed: int, rank: int, rows: list[int], widths: tuple[int, ...]
+) -> None:
+    x, y = random(seed, 9, 48), random(seed + 1, 9, sum(widths))
+    shrink = random(seed + 2, 3, 48, rank * len(widths))
+    blocks = [random(seed + 3 + i, 3 * rank, width) for i, width in enumerate(widths)]
+    expand = torch.stack(
+        [torch.block_diag(*(b.view(3, rank, -1)[a].float() for b in blocks)) for a in range(3)]
+    ).bfloat16()
+    slots = [row % 3 for row in rows]
+    starts = torch.tensor([0, *itertools.accumulate(widths)])
+    expected = y.float().clone()
+    for row, slot in zip(rows, slots, strict=True):
+        low = (x[row].float() @ shrink[slot].float()).bfloat16().float()
+        expected[row] += low @ expand[slot].float()
+    torch.ops.descant.low_rank_rows(
+        y, x, shrink, expand, torch.tensor(rows), torch.tensor(slots), starts
+    )
+    assert torch.allclose(y.float(), expected, rtol=2**-6, atol=0.1)
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,41 +1,17 @@
-"""Active adapters: one stack of matrices a layer and site, a slot each.
-
-`AdapterPool` puts adapters in slots by content hash. `BatchedLora` applies them to a step whose
-tokens are sorted by slot, one batched product per run of neighbouring slots: adapter weights are
-never copied, least of all once per token.
-"""
+"""Active adapters by content hash: one stack of matrices a layer and site, a slot each."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.model import SITE_MODULES, LoraAdapter, ModelConfig, Site, fuse
-
-
-@dataclass(frozen=True)
-class AdapterRun:
-    """Neighbouring rows of a step under neighbouring slots, equally many rows a slot."""
-
-    first_slot: int
-    num_slots: int
-    first_row: int
-    rows_each: int
-
-    @property
-    def rows(self) -> slice:
-        """The rows of the step it covers."""
-        return slice(self.first_row, self.first_row + self.num_slots * self.rows_each)
-
-    @property
-    def slots(self) -> slice:
-        """The slots it covers."""
-        return slice(self.first_slot, self.first_slot + self.num_slots)
 
 
 @dataclass(frozen=True)
@@ -44,6 +20,9 @@ class SiteStack:
 
     shrink: Float[Tensor, "A I K"]
     expand: Float[Tensor, "A K O"]
+    """Zero but for one block on the diagonal for each module."""
+    starts: Int[Tensor, " M+1"]
+    """Where the outputs of each of the M modules start, and where the last ends."""
 
 
 class AdapterPool:
@@ -70,6 +49,16 @@ class AdapterPool:
         self._capacity = 0
         self._rank = 0
         self._stacks: dict[tuple[int, Site], SiteStack] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the matrices are."""
+        return self._like.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the matrices."""
+        return self._like.dtype
 
     def __contains__(self, content_hash: str) -> bool:
         return content_hash in self._slot_of
@@ -185,10 +174,16 @@ class AdapterPool:
             stack = SiteStack(
                 self._like.new_zeros(self._capacity, *shrink.shape),
                 self._like.new_zeros(self._capacity, *expand.shape),
+                _starts(self.config, site).to(self._like.device),
             )
             self._stacks[layer, site] = stack
         stack.shrink[slot] = shrink
         stack.expand[slot] = expand
+
+
+def _starts(config: ModelConfig, site: Site) -> Int[Tensor, " M+1"]:
+    widths = [config.out_features(module) for module in SITE_MODULES[site]]
+    return torch.tensor([0, *itertools.accumulate(widths)])
 
 
 def bytes_per_adapter(config: ModelConfig, rank: int, dtype: torch.dtype) -> int:
@@ -198,55 +193,3 @@ def bytes_per_adapter(config: ModelConfig, rank: int, dtype: torch.dtype) -> int
         outputs = sum(config.out_features(module) for module in modules)
         width += len(modules) * (config.in_features(modules[0]) + outputs)
     return rank * width * config.num_layers * dtype.itemsize
-
-
-class BatchedLora:
-    """The low-rank updates of one step.
-
-    Semantics:
-        y[t] += expand[a] @ shrink[a] @ x[t]   where a is the slot of token t; rows in no run keep y
-    """
-
-    def __init__(self, pool: AdapterPool, runs: Sequence[AdapterRun]):
-        self.pool = pool
-        self.runs = runs
-
-    def apply(
-        self, layer: int, site: Site, x: Float[Tensor, "T I"], y: Float[Tensor, "T O"]
-    ) -> Float[Tensor, "T O"]:
-        """Add each run's update to y, in place."""
-        stack = self.pool.stack(layer, site)
-        if stack is None:
-            return y
-        for run in self.runs:
-            rows = x[run.rows].view(run.num_slots, run.rows_each, -1)
-            low_rank = torch.bmm(rows, stack.shrink[run.slots])
-            out = y[run.rows].view(run.num_slots, run.rows_each, -1)
-            out.baddbmm_(low_rank, stack.expand[run.slots])
-        return y
-
-
-def join_runs(runs: Sequence[AdapterRun]) -> list[AdapterRun]:
-    """Merge runs that continue each other in rows and slots into longer ones."""
-    joined: list[AdapterRun] = []
-    for run in runs:
-        last = joined[-1] if joined else None
-        if last is not None and _continues(last, run):
-            joined[-1] = _extend(last, run)
-        else:
-            joined.append(run)
-    return joined
-
-
-def _continues(last: AdapterRun, run: AdapterRun) -> bool:
-    if last.rows.stop != run.first_row:
-        return False
-    same_slot = last.num_slots == 1 and last.first_slot == run.first_slot
-    next_slot = last.slots.stop == run.first_slot and last.rows_each == run.rows_each
-    return same_slot or next_slot
-
-
-def _extend(last: AdapterRun, run: AdapterRun) -> AdapterRun:
-    if last.first_slot == run.first_slot:
-        return replace(last, rows_each=last.rows_each + run.rows_each)
-    return replace(last, num_slots=last.num_slots + run.num_slots)

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.engine.adapter_pool import AdapterPool, AdapterRun, join_runs
+from descant.engine.adapter_pool import AdapterPool
+from descant.engine.batched_lora import AdapterRun, join_runs
 from descant.engine.sequence import Sequence
 
 
@@ -122,12 +123,12 @@ class BatchBuilder:
         )
 
     def _decode_part(self, items: Seq[Scheduled]) -> DecodePart:
-        slots = [self._own_slots(i.sequence, 0, i.sequence.num_computed + 1) for i in items]
-        lengths = [len(own) for own in slots]
-        padded = torch.zeros(len(slots), max(lengths), dtype=torch.int64)
-        for row, own in enumerate(slots):
-            padded[row, : len(own)] = torch.tensor(own)
-        return DecodePart(padded.to(self.device), self._tensor(lengths))
+        lengths = [item.sequence.num_computed + 1 for item in items]
+        width = -(-max(lengths) // self.block_tokens)
+        blocks = [_padded(item.sequence.blocks[:width], width) for item in items]
+        first_slots = torch.tensor(blocks, dtype=torch.int64) * self.block_tokens
+        slots = (first_slots[:, :, None] + torch.arange(self.block_tokens)).flatten(1)
+        return DecodePart(slots.to(self.device), self._tensor(lengths))
 
     def _sort_key(self, item: Scheduled) -> tuple[bool, int, int, int]:
         sequence = item.sequence
@@ -260,6 +261,10 @@ def _new_tokens(item: Scheduled) -> list[int]:
 def _new_positions(item: Scheduled) -> range:
     first = item.sequence.num_computed
     return range(first, first + item.num_tokens)
+
+
+def _padded(blocks: Seq[int], width: int) -> list[int]:
+    return [*blocks, *(0 for _ in range(width - len(blocks)))]
 
 
 def _running_sum(counts: Seq[int]) -> list[int]:

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from descant.engine.adapter_pool import AdapterPool, BatchedLora
+from descant.engine.adapter_pool import AdapterPool
 from descant.engine.batch import FreshPart, PastPart, StepBatch
+from descant.engine.batched_lora import BatchedLora
 from descant.engine.kv_cache import KvCache
 from descant.model import AttentionKernel, Transformer, merge
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.model import is_native
 from descant.schema import KvDtype
 
 _LARGEST = 127
@@ -48,12 +49,16 @@ class ModelVectors:
         device: torch.device,
     ):
         self._vectors = torch.zeros(num_heads, num_slots, head_dim, dtype=dtype, device=device)
+        self._is_native = is_native(device, dtype)
 
     def write(
         self, slots: Int[Tensor, " T"] | slice, vectors: Float[Tensor, "T G D"]
     ) -> Float[Tensor, "T G D"]:
         """See `SlotVectors.write`."""
-        self._vectors[:, slots] = vectors.transpose(0, 1)
+        if self._is_native and isinstance(slots, Tensor):
+            torch.ops.descant.write_slots.default(self._vectors, vectors, slots)
+        else:
+            self._vectors[:, slots] = vectors.transpose(0, 1)
         return vectors
 
     def read(self, slots: Int[Tensor, "N C"] | slice) -> Float[Tensor, "N G C D"]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from descant.model.native import load_native
+from descant.model.native import is_native
 
 
 class Rotation(NamedTuple):
@@ -31,6 +31,16 @@ class Ops(Protocol):
         self, x: Float[Tensor, "*T E"], weight: Float[Tensor, " E"], eps: float
     ) -> Float[Tensor, "*T E"]:
         """Return x / sqrt(mean(x**2) + eps) * weight, the mean in float32."""
+        ...
+
+    def add_rms_norm(
+        self,
+        x: Float[Tensor, "T E"],
+        update: Float[Tensor, "T E"],
+        weight: Float[Tensor, " E"],
+        eps: float,
+    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+        """Return x + update, and its `rms_norm`."""
         ...
 
     def rotate(self, heads: Float[Tensor, "T N D"], rotation: Rotation) -> Float[Tensor, "T N D"]:
@@ -57,6 +67,17 @@ class TorchOps:
         scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps)
         return (x32 * scale).to(x.dtype) * weight
 
+    def add_rms_norm(
+        self,
+        x: Float[Tensor, "T E"],
+        update: Float[Tensor, "T E"],
+        weight: Float[Tensor, " E"],
+        eps: float,
+    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+        """See `Ops.add_rms_norm`."""
+        total = x + update
+        return total, self.rms_norm(total, weight, eps)
+
     def rotate(self, heads: Float[Tensor, "T N D"], rotation: Rotation) -> Float[Tensor, "T N D"]:
         """See `Ops.rotate`."""
         # Not addcmul: both products are rounded before the sum, as transformers does. In bfloat16
@@ -82,6 +103,20 @@ class NativeOps:
             return plain.view(x.shape)
         out: Tensor = _RmsNorm.apply(rows, weight, eps)  # type: ignore[no-untyped-call]
         return out.view(x.shape)
+
+    def add_rms_norm(
+        self,
+        x: Float[Tensor, "T E"],
+        update: Float[Tensor, "T E"],
+        weight: Float[Tensor, " E"],
+        eps: float,
+    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+        """See `Ops.add_rms_norm`."""
+        if not (x.requires_grad or update.requires_grad):
+            total, normed = _native().add_rms_norm.default(x, update, weight, eps)
+            return total, normed
+        total = x + update
+        return total, self.rms_norm(total, weight, eps)
 
     def rotate(self, heads: Float[Tensor, "T N D"], rotation: Rotation) -> Float[Tensor, "T N D"]:
         """See `Ops.rotate`."""
@@ -153,6 +188,4 @@ def _native() -> Any:
 
 def choose_ops(device: torch.device, dtype: torch.dtype) -> Ops:
     """Return the quickest operations that this machine has."""
-    if device.type == "cpu" and dtype == torch.bfloat16 and load_native():
-        return NativeOps()
-    return TorchOps()
+    return NativeOps() if is_native(device, dtype) else TorchOps()

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.model.native import load_native
+from descant.model.native import is_native
 
 _QUERY_BLOCK = 256
 
@@ -231,10 +231,10 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
         return MatmulKernel()
     if dtype == torch.float32:
         return CpuFlashKernel()
-    is_native = dtype == torch.bfloat16 and load_native()
+    has_native = is_native(device, dtype)
     if torch.cpu._is_amx_tile_supported():
-        return NativeFlashKernel() if is_native else CpuFlashKernel()
-    return NativeDecode() if is_native else MatmulKernel()
+        return NativeFlashKernel() if has_native else CpuFlashKernel()
+    return NativeDecode() if has_native else MatmulKernel()
 
 
 def _with_columns(x: Float[Tensor, "N G M D"], added: Float[Tensor, "N G M"]) -> Tensor:

@@ -13,7 +13,7 @@ without outlier columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 
 from descant.model.linear import Linear
+from descant.model.native import load_native
 from descant.schema import Quantization
 
 _LARGEST = 127
@@ -96,16 +97,29 @@ class PlainByteProduct(PlainProduct):
 
 
 class OneDnnProduct:
-    """A weight in oneDNN's layout for products with unsigned bytes."""
+    """A weight in oneDNN's layout for products with unsigned bytes.
+
+    One token reads every weight once, so that blocks save nothing: in bfloat16 it goes through one
+    C++ operation over the plain weight, which is kept for that.
+    """
+
+    digits: Literal[1, 2]
+    """Bytes of an activation."""
 
     def __init__(self, weight: Int8Weight):
         # Signed activations would run on processors without AMX too, a thousand times slower.
         self._packed = torch.ops.onednn.qlinear_prepack(weight.values, None)
         self._scale = weight.scale
         self._zero_points = torch.zeros(len(weight.scale), dtype=torch.int64)
+        self._values = weight.values if load_native() else None
+        self._sums = weight.values.sum(-1, dtype=torch.int32)
 
     def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
         """See `Product`."""
+        if len(x) == 1 and self._values is not None and x.dtype == torch.bfloat16:
+            product = torch.ops.descant.byte_row.default
+            row: Tensor = product(x, self._values, self._scale, self._sums, self.digits == 2)
+            return row
         if len(x) <= _TOKENS_AT_ONCE:
             return self._multiply(x)
         return torch.cat([self._multiply(part) for part in x.split(_TOKENS_AT_ONCE)])
@@ -125,6 +139,8 @@ class OneDnnProduct:
 class ByteProduct(OneDnnProduct):
     """Activations of one byte, rounded to 1/127 of the token's largest."""
 
+    digits = 1
+
     def _multiply(self, x: Tensor) -> Tensor:
         digit, scale = to_byte(x)
         return self._digit_sums(digit).mul_(scale)
@@ -132,6 +148,8 @@ class ByteProduct(OneDnnProduct):
 
 class TwoByteProduct(OneDnnProduct):
     """Activations of two bytes, rounded to 1/32512 of the token's largest."""
+
+    digits = 2
 
     def _multiply(self, x: Tensor) -> Tensor:
         high, low, scale = to_two_bytes(x)

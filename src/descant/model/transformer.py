@@ -71,9 +71,19 @@ class RMSNorm(nn.Module):
         """Return x / sqrt(mean(x**2) + eps) * weight."""
         return ops.rms_norm(x, self.weight, self.eps)
 
+    def add(
+        self, x: Float[Tensor, "T E"], update: Float[Tensor, "T E"], ops: Ops
+    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+        """Return x + update, and its norm."""
+        return ops.add_rms_norm(x, update, self.weight, self.eps)
+
 
 class Layer(nn.Module):
-    """Attention and feed-forward of one layer, each around a residual."""
+    """Attention and feed-forward of one layer, each around a residual.
+
+    Norms are computed where their input is added up: a layer gets its input normalized, and ends
+    with the norm of whatever follows.
+    """
 
     def __init__(self, index: int, config: ModelConfig, dtype: torch.dtype, device: str):
         super().__init__()
@@ -91,22 +101,24 @@ class Layer(nn.Module):
     def forward(
         self,
         hidden: Float[Tensor, "T E"],
+        normed: Float[Tensor, "T E"],
         rotation: Rotation,
         attend: Attend,
         adapters: LayerAdapters | None,
+        next_norm: RMSNorm,
         ops: Ops,
-    ) -> Float[Tensor, "T E"]:
-        """Return the hidden states after this layer."""
-        q, k, v = self._project("qkv", self.attention_norm(hidden, ops), adapters)
+    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+        """Return the hidden states after this layer, and `next_norm` of them."""
+        q, k, v = self._project("qkv", normed, adapters)
         q, k, v = (x.view(len(x), -1, self.head_dim) for x in (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q, ops), self.k_norm(k, ops)
         x = attend(self.index, ops.rotate(q, rotation), ops.rotate(k, rotation), v)
         (x,) = self._project("o", x.reshape(len(hidden), -1), adapters)
-        hidden = hidden + x
-        gate, up = self._project("gate_up", self.feed_forward_norm(hidden, ops), adapters)
+        hidden, normed = self.feed_forward_norm.add(hidden, x, ops)
+        gate, up = self._project("gate_up", normed, adapters)
         (x,) = self._project("down", ops.gate(gate, up), adapters)
-        return hidden + x
+        return next_norm.add(hidden, x, ops)
 
     def linear(self, site: Site) -> Linear:
         """Return the fused linear layer at this site, as long as it has not been replaced."""
@@ -178,9 +190,11 @@ class Transformer(nn.Module):
         """Return the hidden state of each token after the last norm."""
         hidden = F.embedding(token_ids, self.embedding)
         rotation = self.rotation(positions)
-        for layer in self.blocks():
-            hidden = layer(hidden, rotation, attend, adapters, self.ops)
-        normed: Tensor = self.norm(hidden, self.ops)
+        layers = list(self.blocks())
+        normed: Tensor = layers[0].attention_norm(hidden, self.ops)
+        next_norms = [*(layer.attention_norm for layer in layers[1:]), self.norm]
+        for layer, next_norm in zip(layers, next_norms, strict=True):
+            hidden, normed = layer(hidden, normed, rotation, attend, adapters, next_norm, self.ops)
         return normed
 
     def logits(
@@ -196,17 +210,16 @@ class Transformer(nn.Module):
             return cast("Tensor", self.packed_head(hidden)).float()
         return F.linear(hidden, self._vocabulary).float()
 
-    def prepack(self, keep_plain: bool = True) -> bool:
+    def prepack(self) -> bool:
         """Repack weights for steps of few tokens on a CPU; return whether that was possible.
 
-        With `keep_plain` long steps and gradients go through the plain weights, which stay beside
-        the packed ones; without, their memory is given back. The vocabulary table always stays,
-        since single rows of it are needed. Does nothing on other devices and dtypes.
+        Long steps and gradients go through the plain weights, which stay beside the packed ones.
+        Does nothing on other devices and dtypes.
         """
         if not can_pack(self.embedding):
             return False
         for layer in self.blocks():
-            layer.replace(lambda linear: PackedLinear(linear, keep_plain))
+            layer.replace(PackedLinear)
         self.packed_head = PackedLinear(Linear(self._vocabulary))
         return True
 

@@ -1,6 +1,6 @@
 """The C++ operations, built on this machine when they are first needed.
 
-One source file, compiled in two or three seconds into the cache folder, under a name that follows
+One source file and its header, compiled in two or three seconds into the cache folder, under a name that follows
 from the source, the compiler, the processor and torch. Without a compiler everything still runs, in
 plain PyTorch and slower.
 """
@@ -22,13 +22,12 @@ import torch
 
 from descant.model.storage import default_cache_dir
 
-_SOURCE = Path(__file__).parent / "kernels.cpp"
+_SOURCES = [Path(__file__).parent / name for name in ("kernels.cpp", "vector.h")]
 _FLAGS = (
     *("-O3", "-march=native", "-std=c++20", "-shared", "-fPIC"),
-    # What lets loops become vectors. Not -ffast-math: a library linked with it makes the whole
-    # process round subnormal numbers to zero.
-    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
-    *("-freciprocal-math", "-mprefer-vector-width=512"),
+    # Not -ffast-math: a library linked with it makes the whole process round subnormal numbers to
+    # zero, and sums may not be reordered: rounding by adding a constant relies on it.
+    *("-fno-math-errno", "-fno-trapping-math", "-mprefer-vector-width=512"),
 )
 _ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"
 """torch 2.11, the oldest version that is supported."""
@@ -56,6 +55,11 @@ def load_native() -> bool:
     return True
 
 
+def is_native(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether tensors of this kind go through the C++ operations."""
+    return device.type == "cpu" and dtype == torch.bfloat16 and load_native()
+
+
 def _built(compiler: str, folder: Path) -> Path:
     library = folder / f"kernels-{_fingerprint(compiler)}.so"
     if library.exists():
@@ -66,7 +70,7 @@ def _built(compiler: str, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         # Renamed into place as a whole, so that two processes may build it at once.
         made = Path(partial) / library.name
-        command = [compiler, *_FLAGS, _ABI, f"-I{include}", str(_SOURCE), "-o", str(made)]
+        command = [compiler, *_FLAGS, _ABI, f"-I{include}", str(_SOURCES[0]), "-o", str(made)]
         command += [f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10"]
         subprocess.run(command, check=True, capture_output=True, text=True)
         os.replace(made, library)
@@ -76,7 +80,7 @@ def _built(compiler: str, folder: Path) -> Path:
 def _fingerprint(compiler: str) -> str:
     version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
     parts = [
-        _SOURCE.read_bytes(),
+        *(source.read_bytes() for source in _SOURCES),
         " ".join((*_FLAGS, _ABI)).encode(),
         version,
         torch.__version__.encode(),
