@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +61,9 @@ def test_help_loads_nothing_heavy() -> None:
         "heavy = {'torch', 'numpy', 'sklearn', 'fastapi', 'tokenizers', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # Which shell it is for, it learns from the process that calls it.
+    command = shlex.join([sys.executable, "-c", code]) + "; exit"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

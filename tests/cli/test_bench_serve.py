@@ -52,7 +52,7 @@ def ticking() -> Callable[[], float]:
 
 def new_engine(max_step_tokens: int = 2048, slots: int = 8) -> Engine:
     model = tiny_model()
-    adapter_bytes = slots * bytes_per_adapter(model.config, 4, model.dtype)
+    adapter_bytes = slots * bytes_per_adapter(model.config, 4, model.dtype, model.device)
     config = EngineConfig(
         kv_cache_bytes=1 << 20, max_step_tokens=max_step_tokens, adapter_bytes=adapter_bytes
     )

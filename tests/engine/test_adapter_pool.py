@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from descant.engine.adapter_pool import AdapterPool
-from descant.engine.batched_lora import AdapterRun, BatchedLora, join_runs
+from descant.engine.adapter_pool import AdapterPool, BatchedLora
+from descant.engine.low_rank_stack import AdapterRun, PlainStack, StepRows, join_runs
 from descant.model import SITE_MODULES, LoraAdapter, SingleAdapter
 from tests.tiny import tiny_adapter, tiny_config
 
@@ -57,7 +57,7 @@ def test_grouped_equals_one_at_a_time(mix: str, site: str) -> None:
         for row, slot in enumerate(slots)
         if slot is not None
     ]
-    got = BatchedLora(made, join_runs(runs)).apply(1, site, x, y.clone())
+    got = BatchedLora(made, StepRows(join_runs(runs))).apply(1, site, x, y.clone())
     assert torch.allclose(got, expected, atol=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_a_full_pool_waits_and_a_released_slot_is_used_again() -> None:
     assert ADAPTERS[3].content_hash not in made
     x, y = torch.randn(2, 32), torch.zeros(2, 32)
     expected = SingleAdapter(extra, CONFIG, torch.tensor([True, True])).apply(0, "o", x, y)
-    got = BatchedLora(made, [AdapterRun(freed, 1, 0, 2)]).apply(0, "o", x, y.clone())
+    got = BatchedLora(made, StepRows([AdapterRun(freed, 1, 0, 2)])).apply(0, "o", x, y.clone())
     assert torch.allclose(got, expected, atol=1e-5)
 
 
@@ -137,7 +137,7 @@ class PoolMachine(RuleBasedStateMachine):
         for key, adapter in used.items():
             slot = self.pool.slot(key)
             stack = self.pool.stack(1, "down")
-            assert stack is not None
+            assert isinstance(stack, PlainStack)
             pair = adapter.weights[1, "down_proj"]
             assert torch.equal(stack.shrink[slot][:, : pair.rank], pair.a.T)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from descant.model import MatmulKernel, NativeDecode, load_native
-from descant.model.linear import TiledWeight, has_tiles
+from descant.model.linear import TiledPair, TiledWeight, has_tiles
 from descant.model.native import _built
 from descant.model.ops import NativeOps, Ops, Rotation, TorchOps
+from descant.model.partial_attention import TileKernel
 from descant.model.quantization import quantize_channels, to_byte, to_two_bytes
 
 pytestmark = pytest.mark.skipif(not load_native(), reason="no C++ compiler")
+
+
+needs_amx = pytest.mark.skipif(
+    not has_tiles(torch.zeros(32, 32, dtype=torch.bfloat16)), reason="no AMX on this processor"
+)
 
 
 def random(seed: int, *shape: int) -> torch.Tensor:
@@ -92,9 +97,7 @@ def test_one_row_by_a_weight(seed: int, width: int, outputs: int) -> None:
     assert torch.allclose(got, exact, rtol=2**-7, atol=0.02)
 
 
-@pytest.mark.skipif(
-    not has_tiles(torch.zeros(32, 32, dtype=torch.bfloat16)), reason="no AMX on this processor"
-)
+@needs_amx
 @settings(max_examples=30, deadline=None)
 @given(seed=SEEDS, tokens=st.integers(1, 80), width=st.sampled_from([32, 96, 576]))
 def test_tiles(seed: int, tokens: int, width: int) -> None:
@@ -105,6 +108,45 @@ def test_tiles(seed: int, tokens: int, width: int) -> None:
     # A token's output does not depend on the others.
     alone = torch.cat([TiledWeight(weight)(x[token : token + 1]) for token in range(tokens)])
     assert torch.equal(got, alone)
+
+
+@needs_amx
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, tokens=st.integers(1, 80))
+def test_tiles_of_two_modules_that_take_turns(seed: int, tokens: int) -> None:
+    x, weight = random(seed, tokens, 64), random(seed + 1, 128, 64)
+    pair = TiledPair(weight)
+    assert torch.equal(pair(x), torch.cat([TiledWeight(w)(x) for w in weight.split(64)], -1))
+    expected = TorchOps().gate(*pair(x).split(64, -1))
+    assert torch.allclose(pair.gate(x).float(), expected.float(), rtol=2**-6, atol=1e-3)
+
+
+@needs_amx
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=SEEDS,
+    queries=st.integers(1, 90),
+    keys=st.integers(1, 300),
+    dim=st.sampled_from([32, 64, 128]),
+    is_causal=st.booleans(),
+    scale=st.sampled_from([0.1, 1.0, 8.0]),
+)
+def test_attention_on_tiles(
+    seed: int, queries: int, keys: int, dim: int, is_causal: bool, scale: float
+) -> None:
+    keys = queries if is_causal else keys
+    heads = 4 if is_causal else 2
+    q = (random(seed, 2, queries, heads, dim) * scale).transpose(1, 2)
+    k, v = random(seed + 1, 2, 2, keys, dim), random(seed + 2, 2, 2, keys, dim)
+    fast, slow = (
+        kernel.causal(*x) if is_causal else kernel.dense(*x)
+        for kernel, x in (
+            (TileKernel(), (q, k, v)),
+            (MatmulKernel(), (q.float(), k.float(), v.float())),
+        )
+    )
+    assert torch.allclose(fast.out.float(), slow.out, atol=0.02)
+    assert torch.allclose(fast.lse, slow.lse, atol=1e-3, rtol=1e-4)
 
 
 @settings(max_examples=30, deadline=None)
@@ -123,34 +165,6 @@ def test_one_row_by_bytes(seed: int, width: int, two: bool) -> None:
         rounded = (digit.double() - 128) * step.double()
     exact = rounded @ weight.T
     assert torch.allclose(got.double(), exact, rtol=2**-7, atol=1e-5 * float(exact.abs().max()))
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=SEEDS,
-    rank=st.sampled_from([1, 4, 8, 16, 24]),
-    rows=st.lists(st.integers(0, 8), unique=True, min_size=1, max_size=9),
-    widths=st.sampled_from([(40,), (32, 16, 16), (70, 70)]),
-)
-def test_low_rank_updates_of_single_rows(
-    seed: int, rank: int, rows: list[int], widths: tuple[int, ...]
-) -> None:
-    x, y = random(seed, 9, 48), random(seed + 1, 9, sum(widths))
-    shrink = random(seed + 2, 3, 48, rank * len(widths))
-    blocks = [random(seed + 3 + i, 3 * rank, width) for i, width in enumerate(widths)]
-    expand = torch.stack(
-        [torch.block_diag(*(b.view(3, rank, -1)[a].float() for b in blocks)) for a in range(3)]
-    ).bfloat16()
-    slots = [row % 3 for row in rows]
-    starts = torch.tensor([0, *itertools.accumulate(widths)])
-    expected = y.float().clone()
-    for row, slot in zip(rows, slots, strict=True):
-        low = (x[row].float() @ shrink[slot].float()).bfloat16().float()
-        expected[row] += low @ expand[slot].float()
-    torch.ops.descant.low_rank_rows(
-        y, x, shrink, expand, torch.tensor(rows), torch.tensor(slots), starts
-    )
-    assert torch.allclose(y.float(), expected, rtol=2**-6, atol=0.1)
 
 
 @settings(max_examples=20, deadline=None)

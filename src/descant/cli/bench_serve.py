@@ -186,7 +186,9 @@ class _Bench:
         slot_bytes = bytes_per_slot(
             shape.num_layers, shape.num_kv_heads, shape.head_dim, self.model.dtype
         )
-        adapter_bytes = adapter_slots * bytes_per_adapter(shape, self.config.rank, self.model.dtype)
+        adapter_bytes = adapter_slots * bytes_per_adapter(
+            shape, self.config.rank, self.model.dtype, self.model.device
+        )
         config = EngineConfig(kv_cache_bytes=kv_tokens * slot_bytes, adapter_bytes=adapter_bytes)
         return Engine(self.model, self.base_hash, config)
 

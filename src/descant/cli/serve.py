@@ -202,5 +202,7 @@ def run_server(app: FastAPI, listener: socket.socket, drain_s: float = 30.0) -> 
         server.run(sockets=[listener])
     finally:
         listener.close()
+        # A thread that computes while Python ends would abort the process.
+        app.state.engine.close()
     if server.force_exit:
         raise KeyboardInterrupt

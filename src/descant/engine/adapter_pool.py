@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from descant.engine.low_rank_stack import LowRankStack, StepRows, choose_stack
 from descant.model import SITE_MODULES, LoraAdapter, ModelConfig, Site, fuse
-
-
-@dataclass(frozen=True)
-class SiteStack:
-    """Every active adapter's matrices at one layer and site."""
-
-    shrink: Float[Tensor, "A I K"]
-    expand: Float[Tensor, "A K O"]
-    """Zero but for one block on the diagonal for each module."""
-    starts: Int[Tensor, " M+1"]
-    """Where the outputs of each of the M modules start, and where the last ends."""
 
 
 class AdapterPool:
@@ -42,23 +30,14 @@ class AdapterPool:
         """How often an adapter was put into a slot."""
         self.num_evictions = 0
         self._like = torch.empty(0, dtype=dtype, device=device)
+        self._kind = choose_stack(config, dtype, device)
         self._active: OrderedDict[str, LoraAdapter] = OrderedDict()
         """The longest unused first."""
         self._slot_of: dict[str, int] = {}
         self._users: Counter[str] = Counter()
         self._capacity = 0
         self._rank = 0
-        self._stacks: dict[tuple[int, Site], SiteStack] = {}
-
-    @property
-    def device(self) -> torch.device:
-        """Where the matrices are."""
-        return self._like.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the matrices."""
-        return self._like.dtype
+        self._stacks: dict[tuple[int, Site], LowRankStack] = {}
 
     def __contains__(self, content_hash: str) -> bool:
         return content_hash in self._slot_of
@@ -69,8 +48,7 @@ class AdapterPool:
     @property
     def num_bytes(self) -> int:
         """What the slots take."""
-        stacks = self._stacks.values()
-        return sum(s.shrink.nbytes + s.expand.nbytes for s in stacks)
+        return sum(stack.num_bytes for stack in self._stacks.values())
 
     @property
     def num_used(self) -> int:
@@ -108,7 +86,7 @@ class AdapterPool:
             if not self._users[content_hash]:
                 del self._users[content_hash]
 
-    def stack(self, layer: int, site: Site) -> SiteStack | None:
+    def stack(self, layer: int, site: Site) -> LowRankStack | None:
         """Return the matrices at one layer and site; None where no adapter has ever had any."""
         return self._stacks.get((layer, site))
 
@@ -141,7 +119,7 @@ class AdapterPool:
     def _widen(self, rank: int) -> None:
         if rank <= self._rank:
             return
-        self._rank = rank
+        self._rank = self._kind.padded_rank(rank)
         most = self.most_at_once([])
         for key in [key for key in self._active if key not in self._users]:
             if len(self) > most:
@@ -157,7 +135,7 @@ class AdapterPool:
             self._fill(slot, self._active[key])
 
     def _slot_bytes(self, rank: int) -> int:
-        return bytes_per_adapter(self.config, rank, self._like.dtype)
+        return bytes_per_adapter(self.config, rank, self._like.dtype, self._like.device)
 
     def _fill(self, slot: int, adapter: LoraAdapter) -> None:
         for layer in range(self.config.num_layers):
@@ -169,27 +147,33 @@ class AdapterPool:
         stack = self._stacks.get((layer, site))
         if stack is None and not has_site:
             return
-        shrink, expand = fuse(adapter, layer, site, self.config, self._rank)
         if stack is None:
-            stack = SiteStack(
-                self._like.new_zeros(self._capacity, *shrink.shape),
-                self._like.new_zeros(self._capacity, *expand.shape),
-                _starts(self.config, site).to(self._like.device),
-            )
+            stack = self._kind(self._capacity, self.config, site, self._rank, self._like)
             self._stacks[layer, site] = stack
-        stack.shrink[slot] = shrink
-        stack.expand[slot] = expand
+        stack.put(slot, *fuse(adapter, layer, site, self.config, self._rank))
 
 
-def _starts(config: ModelConfig, site: Site) -> Int[Tensor, " M+1"]:
-    widths = [config.out_features(module) for module in SITE_MODULES[site]]
-    return torch.tensor([0, *itertools.accumulate(widths)])
-
-
-def bytes_per_adapter(config: ModelConfig, rank: int, dtype: torch.dtype) -> int:
+def bytes_per_adapter(
+    config: ModelConfig, rank: int, dtype: torch.dtype, device: torch.device
+) -> int:
     """Return what a slot for adapters up to this rank takes."""
-    width = 0
-    for modules in SITE_MODULES.values():
-        outputs = sum(config.out_features(module) for module in modules)
-        width += len(modules) * (config.in_features(modules[0]) + outputs)
-    return rank * width * config.num_layers * dtype.itemsize
+    kind = choose_stack(config, dtype, device)
+    sites = (kind.bytes_per_slot(config, site, rank, dtype) for site in SITE_MODULES)
+    return config.num_layers * sum(sites)
+
+
+class BatchedLora:
+    """The low-rank updates of one step."""
+
+    def __init__(self, pool: AdapterPool, rows: StepRows):
+        self.pool = pool
+        self.rows = rows
+
+    def apply(
+        self, layer: int, site: Site, x: Float[Tensor, "T I"], y: Float[Tensor, "T O"]
+    ) -> Float[Tensor, "T O"]:
+        """Add each row's update to y, in place; rows without a slot keep y."""
+        stack = self.pool.stack(layer, site)
+        if stack is not None:
+            stack.apply(x, y, self.rows)
+        return y

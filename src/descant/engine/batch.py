@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.engine.adapter_pool import AdapterPool
-from descant.engine.batched_lora import AdapterRun, join_runs
+from descant.engine.low_rank_stack import AdapterRun, StepRows, join_runs
 from descant.engine.sequence import Sequence
 
 
@@ -88,7 +88,8 @@ class StepBatch:
     fresh: tuple[FreshPart, ...]
     past: tuple[PastPart, ...]
     """Fresh and past parts count rows from behind the single ones."""
-    adapter_runs: tuple[AdapterRun, ...]
+    adapter_rows: StepRows | None
+    """None where no row has an adapter."""
     kept_rows: tuple[tuple[Sequence, slice], ...]
     """Rows whose hidden states somebody wants."""
 
@@ -111,6 +112,7 @@ class BatchBuilder:
         placed = list(zip(order, first_rows, strict=True))
         num_single = sum(map(_is_single, order))
         others = [(item, row - num_single) for item, row in placed[num_single:]]
+        runs = self._adapter_runs(placed)
         return StepBatch(
             token_ids=self._tensor([t for item in order for t in _new_tokens(item)]),
             positions=self._tensor([p for item in order for p in _new_positions(item)]),
@@ -118,7 +120,7 @@ class BatchBuilder:
             decode=self._decode_part(order[:num_single]) if num_single else None,
             fresh=_fresh_parts(others),
             past=tuple(self._past_parts(others)),
-            adapter_runs=tuple(join_runs(self._adapter_runs(placed))),
+            adapter_rows=StepRows(join_runs(runs)) if runs else None,
             kept_rows=tuple(_kept_rows(placed)),
         )
 

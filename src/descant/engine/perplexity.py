@@ -72,7 +72,7 @@ def log_loss(model: Transformer, token_ids: Seq[int], kv_dtype: KvDtype, windows
 
 def _read(model: Transformer, ids: Int[Tensor, " T"], kv_dtype: KvDtype) -> Float[Tensor, "T E"]:
     places = torch.arange(len(ids), device=model.device)
-    batch = StepBatch(ids, places, places, None, (FreshPart(0, 1, len(ids)),), (), (), ())
+    batch = StepBatch(ids, places, places, None, (FreshPart(0, 1, len(ids)),), (), None, ())
     cache = KvCache.of(model, len(ids), kv_dtype)
     kernel = choose_kernel(model.device, model.dtype)
     hidden: Tensor = model(ids, places, PagedAttend(batch, cache, kernel))

@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from descant.engine.adapter_pool import AdapterPool
+from descant.engine.adapter_pool import AdapterPool, BatchedLora
 from descant.engine.batch import FreshPart, PastPart, StepBatch
-from descant.engine.batched_lora import BatchedLora
 from descant.engine.kv_cache import KvCache
 from descant.model import AttentionKernel, Transformer, merge
 
@@ -91,7 +90,8 @@ class Runner:
     def run(self, batch: StepBatch) -> Float[Tensor, "T E"]:
         """Compute the step and return the hidden states of all its rows."""
         attend = PagedAttend(batch, self.cache, self.kernel)
-        adapters = BatchedLora(self.pool, batch.adapter_runs) if batch.adapter_runs else None
+        rows = batch.adapter_rows
+        adapters = None if rows is None else BatchedLora(self.pool, rows)
         with torch.inference_mode():
             hidden: Tensor = self.model(batch.token_ids, batch.positions, attend, adapters)
         return hidden

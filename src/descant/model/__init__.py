@@ -12,7 +12,7 @@ from descant.model.lora import (
     find_invocation,
     fuse,
 )
-from descant.model.native import is_native, load_native
+from descant.model.native import has_amx, is_native, load_native
 from descant.model.partial_attention import (
     AttentionKernel,
     CpuFlashKernel,
@@ -52,6 +52,7 @@ __all__ = [
     "choose_kernel",
     "find_invocation",
     "fuse",
+    "has_amx",
     "is_native",
     "load_adapter",
     "load_model",

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.model.native import is_native
+from descant.model.native import has_amx, is_native
 
 _QUERY_BLOCK = 256
 
@@ -220,6 +220,33 @@ class NativeFlashKernel(NativeDecode, CpuFlashKernel):
     """PyTorch's fused kernel, and C++ for single tokens."""
 
 
+class TileKernel(NativeFlashKernel):
+    """C++ on AMX tiles, from 32 queries by 128 keys at a time."""
+
+    def dense(
+        self,
+        q: Float[Tensor, "N G M D"],
+        k: Float[Tensor, "N G C D"],
+        v: Float[Tensor, "N G C D"],
+        mask: Float[Tensor, "N C"] | None = None,
+    ) -> Partial:
+        """See `AttentionKernel.dense`."""
+        if mask is not None or not _fits_tiles(q):
+            return super().dense(q, k, v, mask)
+        return _tile_attention(q, k, v, is_causal=False)
+
+    def causal(
+        self,
+        q: Float[Tensor, "N H S D"],
+        k: Float[Tensor, "N G S D"],
+        v: Float[Tensor, "N G S D"],
+    ) -> Partial:
+        """See `AttentionKernel.causal`."""
+        return (
+            _tile_attention(q, k, v, is_causal=True) if _fits_tiles(q) else super().causal(q, k, v)
+        )
+
+
 def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
     """Return the quickest kernel for this processor.
 
@@ -232,9 +259,23 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
     if dtype == torch.float32:
         return CpuFlashKernel()
     has_native = is_native(device, dtype)
+    if has_amx(device, dtype):
+        return TileKernel()
     if torch.cpu._is_amx_tile_supported():
-        return NativeFlashKernel() if has_native else CpuFlashKernel()
+        return CpuFlashKernel()
     return NativeDecode() if has_native else MatmulKernel()
+
+
+def _fits_tiles(q: Tensor) -> bool:
+    head_dim = q.shape[-1]
+    return head_dim % 32 == 0 and head_dim <= 128
+
+
+def _tile_attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Partial:
+    # The operation takes the type of the log-sum-exp from a tensor.
+    like_lse = torch.empty(0, dtype=torch.float32)
+    rows = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
+    return Partial(*torch.ops.descant.tile_attention.default(*rows, like_lse, is_causal))
 
 
 def _with_columns(x: Float[Tensor, "N G M D"], added: Float[Tensor, "N G M"]) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from descant.model.linear import Linear
 from descant.model.native import load_native
+from descant.model.ops import Ops
 from descant.schema import Quantization
 
 _LARGEST = 127
@@ -69,6 +70,10 @@ class Int8Linear(nn.Module):
     def parts(self, x: Float[Tensor, "T I"]) -> Sequence[Float[Tensor, "T _"]]:
         """Return the output of each module."""
         return torch.split(self.forward(x), self.widths, -1)
+
+    def gated(self, x: Float[Tensor, "T I"], ops: Ops) -> Float[Tensor, "T F"]:
+        """Return silu(first) * second of two modules."""
+        return ops.gate(*self.parts(x))
 
 
 class PlainProduct:

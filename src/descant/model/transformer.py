@@ -116,8 +116,7 @@ class Layer(nn.Module):
         x = attend(self.index, ops.rotate(q, rotation), ops.rotate(k, rotation), v)
         (x,) = self._project("o", x.reshape(len(hidden), -1), adapters)
         hidden, normed = self.feed_forward_norm.add(hidden, x, ops)
-        gate, up = self._project("gate_up", normed, adapters)
-        (x,) = self._project("down", ops.gate(gate, up), adapters)
+        (x,) = self._project("down", self._gated(normed, adapters, ops), adapters)
         return next_norm.add(hidden, x, ops)
 
     def linear(self, site: Site) -> Linear:
@@ -130,6 +129,15 @@ class Layer(nn.Module):
         """Replace each linear layer by what is made of it."""
         for site in SITE_MODULES:
             setattr(self, site, make(self.linear(site)))
+
+    def _gated(
+        self, x: Float[Tensor, "T E"], adapters: LayerAdapters | None, ops: Ops
+    ) -> Float[Tensor, "T F"]:
+        """Return silu(gate) * up."""
+        if adapters is None:
+            linear: Linear | PackedLinear | Int8Linear = self.gate_up
+            return linear.gated(x, ops)
+        return ops.gate(*self._project("gate_up", x, adapters))
 
     def _project(
         self, site: Site, x: Float[Tensor, "T I"], adapters: LayerAdapters | None

@@ -82,6 +82,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.drain = drain = Drain()
+    app.state.engine = service.engine
     for router in ROUTERS:
         app.include_router(router(service))
     app.include_router(ready_router(drain))

@@ -1,6 +1,6 @@
 """The C++ operations, built on this machine when they are first needed.
 
-One source file and its header, compiled in two or three seconds into the cache folder, under a name that follows
+One source file and its headers, compiled in two or three seconds into the cache folder, under a name that follows
 from the source, the compiler, the processor and torch. Without a compiler everything still runs, in
 plain PyTorch and slower.
 """
@@ -22,7 +22,7 @@ import torch
 
 from descant.model.storage import default_cache_dir
 
-_SOURCES = [Path(__file__).parent / name for name in ("kernels.cpp", "vector.h")]
+_FOLDER = Path(__file__).parent
 _FLAGS = (
     *("-O3", "-march=native", "-std=c++20", "-shared", "-fPIC"),
     # Not -ffast-math: a library linked with it makes the whole process round subnormal numbers to
@@ -60,6 +60,14 @@ def is_native(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype == torch.bfloat16 and load_native()
 
 
+def has_amx(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether tensors of this kind go through the C++ operations on AMX tiles."""
+    if not is_native(device, dtype) or not hasattr(torch.ops.descant, "tile_linear"):
+        return False
+    # A process must ask for the tiles before it uses them.
+    return torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx()
+
+
 def _built(compiler: str, folder: Path) -> Path:
     library = folder / f"kernels-{_fingerprint(compiler)}.so"
     if library.exists():
@@ -70,7 +78,15 @@ def _built(compiler: str, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         # Renamed into place as a whole, so that two processes may build it at once.
         made = Path(partial) / library.name
-        command = [compiler, *_FLAGS, _ABI, f"-I{include}", str(_SOURCES[0]), "-o", str(made)]
+        command = [
+            compiler,
+            *_FLAGS,
+            _ABI,
+            f"-I{include}",
+            str(_FOLDER / "kernels.cpp"),
+            "-o",
+            str(made),
+        ]
         command += [f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10"]
         subprocess.run(command, check=True, capture_output=True, text=True)
         os.replace(made, library)
@@ -80,7 +96,7 @@ def _built(compiler: str, folder: Path) -> Path:
 def _fingerprint(compiler: str) -> str:
     version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
     parts = [
-        *(source.read_bytes() for source in _SOURCES),
+        *(path.read_bytes() for path in sorted(_FOLDER.glob("*.[ch]*"))),
         " ".join((*_FLAGS, _ABI)).encode(),
         version,
         torch.__version__.encode(),

@@ -1,0 +1,204 @@
+// Products by a weight that was cut into AMX tiles once, for steps of few tokens: the weight is read
+// once, in order, and asked for ahead of time. A token's sums are the same bits whatever else is in
+// the step.
+#pragma once
+
+#include "tensor.h"
+
+namespace {
+
+constexpr int64_t TILE_ROWS = 16, TILE_INPUTS = 32, TILE_SIZE = TILE_ROWS * TILE_INPUTS;
+
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+// Tiles 0 to 3 are sums, 4 and 5 two times up to 16 tokens, 6 and 7 two times 16 outputs.
+inline void shape_tiles(int64_t tokens) {
+  TileShapes shapes;
+  const int64_t first = std::min(tokens, TILE_ROWS), second = std::max<int64_t>(tokens - TILE_ROWS, 1);
+  for (int tile = 0; tile < 8; ++tile) {
+    const bool is_weight = tile >= 6, is_second = tile == 2 || tile == 3 || tile == 5;
+    shapes.row_bytes[tile] = 64;
+    shapes.rows[tile] = static_cast<uint8_t>(is_weight ? TILE_ROWS : is_second ? second : first);
+  }
+  _tile_loadconfig(&shapes);
+}
+
+// How far ahead of its use a tile of the weight is asked for.
+constexpr int64_t AHEAD = 16;
+
+// Up to 32 tokens by the inputs of one step: where it is, how far its rows, the second half of its
+// tokens and its next step are.
+struct Panel {
+  const bf16* x;
+  int64_t row_step, half_step, depth_step;
+  bool has_second;
+};
+
+inline void zero_sums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
+// 32 outputs of a panel, x @ weight^T over `depth` tiles of inputs, in tiles 0 to 3. What follows the
+// weight is asked for where `is_first` among the panels.
+inline void add_up(const Panel& panel, const bf16* weight, int64_t depth, bool is_first) {
+  const bf16 *other = weight + depth * TILE_SIZE, *x = panel.x;
+  zero_sums();
+  for (int64_t k = 0; k < depth; ++k, x += panel.depth_step) {
+    if (is_first) {
+      ask_for(weight + (k + AHEAD) * TILE_SIZE, TILE_SIZE);
+      ask_for(other + (k + AHEAD) * TILE_SIZE, TILE_SIZE);
+    }
+    _tile_loadd(4, x, panel.row_step * 2);
+    _tile_loadd(6, weight + k * TILE_SIZE, 64);
+    _tile_loadd(7, other + k * TILE_SIZE, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if (panel.has_second) {
+      _tile_loadd(5, x + panel.half_step, panel.row_step * 2);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+}
+
+// Tiles 0 to 3 as rows [32, 32].
+inline void store_sums(float* sums) {
+  _tile_stored(0, sums, 128);
+  _tile_stored(1, sums + TILE_ROWS, 128);
+  _tile_stored(2, sums + TILE_ROWS * 32, 128);
+  _tile_stored(3, sums + TILE_ROWS * 32 + TILE_ROWS, 128);
+}
+
+// What becomes of the sums [32, 32] of a pair of tiles of outputs.
+struct Outputs {
+  bf16* to;
+  int64_t width;
+};
+
+inline __m512bh round_row(const float* sums) {
+  return _mm512_cvtne2ps_pbh(_mm512_load_ps(sums + LANES), _mm512_load_ps(sums));
+}
+
+// Neighbouring outputs.
+struct Whole {
+  static void put(const Outputs& out, const float* sums, int64_t first, int64_t count, int64_t pair) {
+    for (int64_t token = 0; token < count; ++token) {
+      const __m512bh row = round_row(sums + token * 32);
+      std::memcpy(out.to + (first + token) * out.width + pair * 32, &row, sizeof row);
+    }
+  }
+};
+
+// Sixteen outputs of one module, and the same of another that stands behind it.
+struct Halved {
+  static void put(const Outputs& out, const float* sums, int64_t first, int64_t count, int64_t pair) {
+    for (int64_t token = 0; token < count; ++token) {
+      bf16* to = out.to + (first + token) * out.width + pair * LANES;
+      store(to, load(sums + token * 32, LANES), LANES);
+      store(to + out.width / 2, load(sums + token * 32 + LANES, LANES), LANES);
+    }
+  }
+};
+
+// 1 / x to about 1e-7, in a quarter of a division's time.
+inline Floats reciprocal(Floats x) {
+  const Floats guess = (Floats)_mm512_rcp14_ps((__m512)x);
+  return guess * (2.0f - x * guess);
+}
+
+// silu of the first sixteen times the second: what `silu_mul` makes of them.
+struct Gated {
+  static void put(const Outputs& out, const float* sums, int64_t first, int64_t count, int64_t pair) {
+    for (int64_t token = 0; token < count; ++token) {
+      const Floats gate = rounded(load(sums + token * 32, LANES));
+      const Floats up = rounded(load(sums + token * 32 + LANES, LANES));
+      store(out.to + (first + token) * out.width + pair * LANES,
+            rounded(gate * reciprocal(1.0f + exponential(-gate))) * up, LANES);
+    }
+  }
+};
+
+// Up to 32 tokens, read where they are.
+template <class Store>
+void linear_of_few(const Outputs& out, const Tensor& x, const bf16* weight, int64_t pairs,
+                   int64_t depth) {
+  const int64_t tokens = x.size(0), step = x.stride(0);
+  const Panel panel{data(x), step, TILE_ROWS * step, TILE_INPUTS, tokens > TILE_ROWS};
+  parallel_for(0, pairs, 1, [&](int64_t begin, int64_t end) {
+    alignas(64) float sums[32 * 32];
+    shape_tiles(tokens);
+    for (int64_t pair = begin; pair < end; ++pair) {
+      add_up(panel, weight + pair * 2 * depth * TILE_SIZE, depth, true);
+      store_sums(sums);
+      Store::put(out, sums, 0, tokens, pair);
+    }
+    _tile_release();
+  });
+}
+
+// What a core keeps of the tokens while it goes through the weights.
+constexpr int64_t BLOCK_BYTES = 1 << 20;
+
+// Pairs of tiles of outputs, so that a core writes 256 bytes of each token at a time.
+constexpr int64_t PAIRS_AT_ONCE = 4;
+
+// Tokens in panels of 32; the last one overlaps the one before, since tiles of another shape take longer.
+template <class Store>
+void linear_of_many(const Outputs& out, const Tensor& x, const bf16* weight, int64_t pairs,
+                    int64_t depth) {
+  const int64_t tokens = x.size(0), step = x.stride(0), panels = (tokens + 31) / 32;
+  const int64_t blocks = panels * 2 * depth * TILE_SIZE * 2 / BLOCK_BYTES + 1;
+  const int64_t block = (panels + blocks - 1) / blocks;
+  parallel_for(0, pairs, 1, [&](int64_t begin, int64_t end) {
+    // Sums are put in their place while the next ones are added up.
+    alignas(64) float sums[32 * 32];
+    int64_t last_token = 0, last_pair = -1;
+    shape_tiles(32);
+    for (int64_t first = 0; first < panels; first += block)
+      for (int64_t group = begin; group < end; group += PAIRS_AT_ONCE)
+        for (int64_t i = first; i < std::min(panels, first + block); ++i) {
+          const int64_t token = std::min(i * 32, tokens - 32);
+          const Panel panel{data(x) + token * step, step, TILE_ROWS * step, TILE_INPUTS, true};
+          for (int64_t pair = group; pair < std::min(end, group + PAIRS_AT_ONCE); ++pair) {
+            add_up(panel, weight + pair * 2 * depth * TILE_SIZE, depth, i == first);
+            if (last_pair >= 0) Store::put(out, sums, last_token, 32, last_pair);
+            store_sums(sums);
+            last_token = token, last_pair = pair;
+          }
+        }
+    if (last_pair >= 0) Store::put(out, sums, last_token, 32, last_pair);
+    _tile_release();
+  });
+}
+
+template <class Store>
+Tensor tile_product(const Tensor& x, const Tensor& weight, int64_t width) {
+  Tensor out = torch::stable::new_empty(x, {x.size(0), width});
+  const auto run = x.size(0) <= 32 ? linear_of_few<Store> : linear_of_many<Store>;
+  run({mutable_data(out), width}, x, data(weight), weight.size(0) / 2, weight.size(1));
+  return out;
+}
+
+// x [T, K], weight [O / 16, K / 32, 16, 16, 2]: x @ weight^T.
+Tensor tile_linear(Tensor x, Tensor weight) {
+  return tile_product<Whole>(x, weight, weight.size(0) * TILE_ROWS);
+}
+
+// The same, where tiles of two equal modules take turns: the outputs of the one, then of the other.
+Tensor tile_halves(Tensor x, Tensor weight) {
+  return tile_product<Halved>(x, weight, weight.size(0) * TILE_ROWS);
+}
+
+// The same, with the first module's outputs as the gate of the second's: [T, O / 2].
+Tensor tile_gate(Tensor x, Tensor weight) {
+  return tile_product<Gated>(x, weight, weight.size(0) * TILE_ROWS / 2);
+}
+
+}  // namespace
