@@ -17,6 +17,7 @@ from torch import Tensor
 from descant.model.native import has_amx, is_native
 
 _QUERY_BLOCK = 256
+_MIN_TILE_QUERIES = 12
 
 # Finite, so that a row that sees nothing merges right.
 _HIDDEN = -1e30
@@ -268,7 +269,8 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
 
 def _fits_tiles(q: Tensor) -> bool:
     head_dim = q.shape[-1]
-    return head_dim % 32 == 0 and head_dim <= 128
+    # Fewer queries leave most of a tile empty.
+    return head_dim % 32 == 0 and head_dim <= 128 and q.shape[-2] >= _MIN_TILE_QUERIES
 
 
 def _tile_attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Partial:
