@@ -50,6 +50,7 @@ def test_a_dead_engine_is_no_good_health(
             assert (failed.status_code, error_of(failed)["code"]) == (500, "engine_failed")
             health = await client.get("/health")
             assert (health.status_code, health.json()["status"]) == (503, "failed")
+            assert (await client.get("/ready")).status_code == 503
             refused = await client.post("/v1/scores", json={"conversation": CONVERSATION})
             assert (refused.status_code, error_of(refused)["code"]) == (503, "stopping")
             assert "retry-after" in refused.headers

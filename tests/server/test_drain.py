@@ -18,7 +18,7 @@ def server(drain: Drain, gate: asyncio.Event, started: asyncio.Event) -> httpx.A
         return "done"
 
     app.add_api_route("/health", lambda: "alive")
-    app.include_router(ready_router(drain))
+    app.include_router(ready_router(drain, lambda: True))
     app.add_middleware(DrainGate, drain=drain, retry_after_s=7)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 

@@ -138,10 +138,10 @@ class StorageFull(DescantError):
 
 
 class OutOfBlocks(DescantError):
-    """The KV cache has no room for this request at all, or not now."""
+    """The KV cache would have no room for this request if it were alone; to try again is no use."""
 
     code = "out_of_kv_blocks"
-    http_status = 429
+    http_status = 400
 
 
 class NetworkUnavailable(DescantError):

@@ -85,7 +85,7 @@ def create_app(
     app.state.engine = service.engine
     for router in ROUTERS:
         app.include_router(router(service))
-    app.include_router(ready_router(drain))
+    app.include_router(ready_router(drain, lambda: service.engine.is_running))
     _add_operation_routes(app, service)
     add_error_handlers(app)
     streamed_bytes = {}

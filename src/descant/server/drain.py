@@ -7,7 +7,7 @@ lives.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fastapi import APIRouter, Request
@@ -100,14 +100,16 @@ class DrainGate:
         )
 
 
-def ready_router(drain: Drain) -> APIRouter:
-    """Return ``GET /ready``: 200 while requests are taken, 503 from when the server drains."""
+def ready_router(drain: Drain, is_running: Callable[[], bool]) -> APIRouter:
+    """Return ``GET /ready``: 200 while requests are taken, 503 when it drains or does not run."""
     router = APIRouter()
 
     @router.get("/ready", summary="Whether to send requests here")
     async def ready() -> JSONResponse:
         if drain.is_draining:
             return JSONResponse({"status": "draining"}, 503)
+        if not is_running():
+            return JSONResponse({"status": "failed"}, 503)
         return JSONResponse({"status": "ready"})
 
     return router
