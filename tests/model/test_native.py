@@ -85,7 +85,8 @@ def test_single_tokens_over_scattered_slots(
     # The twin rounds its scores to bfloat16.
     assert torch.allclose(fast.float(), slow.float(), atol=0.03)
     exact = MatmulKernel().decode(*(x.float() for x in arguments[:3]), *arguments[3:])
-    assert torch.allclose(fast.float(), exact, atol=0.01)
+    # Weights are rounded to bfloat16, as its products are.
+    assert torch.allclose(fast.float(), exact, atol=0.02)
 
 
 @settings(max_examples=20, deadline=None)

@@ -46,8 +46,8 @@ void write_slots(Tensor cache, Tensor x, Tensor slots) {
   store(scores, sums_of(parts) * scale, count);
 }
 
-// Scores of `count` keys become weights that sum to 1.
-inline void softmax(float* scores, int64_t count) {
+// Scores of `count` keys become weights that sum to 1, and 0 up to the next multiple of sixteen.
+inline void softmax(bf16* weights, float* scores, int64_t count) {
   const float most = *std::max_element(scores, scores + count);
   Floats total = {};
   each(count, [&](int64_t c, int64_t n) {
@@ -55,36 +55,58 @@ inline void softmax(float* scores, int64_t count) {
     total += load(scores + c, n);
   });
   const float share = 1.0f / sum(total);
-  each(count, [&](int64_t c, int64_t n) { store(scores + c, load(scores + c, n) * share, n); });
+  each(count, [&](int64_t c, int64_t n) { store(weights + c, load(scores + c, n) * share, LANES); });
 }
 
-// Four times sixteen dimensions of a sum over values stay in registers.
-constexpr int64_t VALUE_LANES = 4 * LANES;
+using Row = uint16_t __attribute__((vector_size(64)));
 
-// to[i] = sum_c weights[c] * values[places[c], i] for `width` of the dimensions.
-[[gnu::always_inline]] inline void weigh(bf16* to, const float* weights, const bf16* values, const int64_t* places,
-                  int64_t count, int64_t dim, int64_t width) {
-  Floats sums[4] = {};
-  if (width == VALUE_LANES) {
-    Floats a = {}, b = {}, c = {}, d = {};
-    for (int64_t key = 0; key < count; ++key) {
-      const bf16* value = values + places[key] * dim;
-      a += weights[key] * load(value, LANES);
-      b += weights[key] * load(value + LANES, LANES);
-      c += weights[key] * load(value + 2 * LANES, LANES);
-      d += weights[key] * load(value + 3 * LANES, LANES);
+// to[i] = sum_c weights[c] * values[places[c], i] for 64 dimensions and some heads: pairs of keys are
+// brought together once for all heads.
+template <int HEADS>
+inline void weigh(bf16* to, int64_t to_step, const bf16* weights, int64_t weights_step,
+                  const bf16* values, const int64_t* places, int64_t count, int64_t dim) {
+  Floats sums[HEADS][4] = {};
+  for (int64_t c = 0; c < count; c += 2) {
+    Bits pairs[4];
+    for (int half = 0; half < 2; ++half) {
+      Row first, second;
+      std::memcpy(&first, values + places[c] * dim + half * 32, sizeof first);
+      // Behind an odd number of keys the weight is 0.
+      std::memcpy(&second, values + places[std::min(c + 1, count - 1)] * dim + half * 32, sizeof second);
+      pairs[2 * half] = (Bits)__builtin_shufflevector(
+          first, second, 0, 32, 1, 33, 2, 34, 3, 35, 8, 40, 9, 41, 10, 42, 11, 43, 16, 48, 17, 49, 18, 50, 19, 51,
+          24, 56, 25, 57, 26, 58, 27, 59);
+      pairs[2 * half + 1] = (Bits)__builtin_shufflevector(
+          first, second, 4, 36, 5, 37, 6, 38, 7, 39, 12, 44, 13, 45, 14, 46, 15, 47, 20, 52, 21, 53, 22, 54, 23,
+          55, 28, 60, 29, 61, 30, 62, 31, 63);
     }
-    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
-  } else {
-    for (int64_t key = 0; key < count; ++key)
-      each(width, [&](int64_t i, int64_t n) {
-        sums[i / LANES] += weights[key] * load(values + places[key] * dim + i, n);
-      });
+    for (int head = 0; head < HEADS; ++head) {
+      uint32_t two;
+      std::memcpy(&two, weights + head * weights_step + c, sizeof two);
+      for (int part = 0; part < 4; ++part)
+        sums[head][part] = add_pairs(sums[head][part], pairs[part], Bits{} + two);
+    }
   }
-  each(width, [&](int64_t i, int64_t n) { store(to + i, sums[i / LANES], n); });
+  for (int head = 0; head < HEADS; ++head)
+    for (int half = 0; half < 2; ++half) {
+      const Floats low = sums[head][2 * half], high = sums[head][2 * half + 1];
+      bf16* place = to + head * to_step + half * 32;
+      store(place, __builtin_shufflevector(low, high, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23), LANES);
+      store(place + LANES, __builtin_shufflevector(low, high, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31), LANES);
+    }
 }
 
-// One query over the cached keys of its sequence; heads that share a key head one after the other.
+// The same for any number of dimensions of one head.
+inline void weigh_plainly(bf16* to, const bf16* weights, const bf16* values, const int64_t* places,
+                          int64_t count, int64_t dim) {
+  each(dim, [&](int64_t i, int64_t n) {
+    Floats sums = {};
+    for (int64_t c = 0; c < count; ++c) sums += widen(weights[c]) * load(values + places[c] * dim + i, n);
+    store(to + i, sums, n);
+  });
+}
+
+// One query over the cached keys of its sequence, for the heads that share a key head.
 struct Query {
   const bf16 *q, *keys, *values;
   const int64_t* places;
@@ -93,11 +115,29 @@ struct Query {
   bf16* out;
 };
 
+// What a core needs for one query.
+struct Scratch {
+  std::vector<float> scores;
+  std::vector<bf16> weights;
+};
+
+inline void weigh_heads(const Query& one, const bf16* weights, int64_t step) {
+  for (int64_t head = 0; head < one.share; head += 4) {
+    const int64_t heads = std::min<int64_t>(4, one.share - head);
+    const auto run = heads == 1 ? weigh<1> : heads == 2 ? weigh<2> : heads == 3 ? weigh<3> : weigh<4>;
+    for (int64_t i = 0; i < one.dim; i += 64)
+      run(one.out + head * one.dim + i, one.dim, weights + head * step, step, one.values + i,
+          one.places, one.count, one.dim);
+  }
+}
+
 // With the head size known beforehand, sums stay in registers.
 template <int64_t DIM>
-void attend(const Query& one, std::vector<float>& scores) {
+void attend(const Query& one, Scratch& scratch) {
   const int64_t dim = DIM ? DIM : one.dim, count = one.count;
-  scores.resize(one.share * count);
+  const int64_t step = (count + LANES - 1) / LANES * LANES;
+  scratch.scores.resize(one.share * step);
+  scratch.weights.resize(one.share * step);
   each(count, [&](int64_t c, int64_t n) {
     // Blocks lie anywhere: what comes next is asked for, keys now and values for afterwards.
     for (int64_t i = c; i < c + n; ++i) {
@@ -105,16 +145,17 @@ void attend(const Query& one, std::vector<float>& scores) {
       ask_for(one.keys + one.places[std::min(i + 2 * LANES, count - 1)] * dim, dim);
     }
     for (int64_t h = 0; h < one.share; ++h)
-      score(scores.data() + h * count + c, one.q + h * one.head_step, one.keys, one.places + c, n,
+      score(scratch.scores.data() + h * step + c, one.q + h * one.head_step, one.keys, one.places + c, n,
             dim, one.scale);
   });
-  for (int64_t h = 0; h < one.share; ++h) {
-    float* weights = scores.data() + h * count;
-    softmax(weights, count);
-    for (int64_t i = 0; i < dim; i += VALUE_LANES)
-      weigh(one.out + h * dim + i, weights, one.values + i, one.places, count, dim,
-            std::min(VALUE_LANES, dim - i));
+  for (int64_t h = 0; h < one.share; ++h)
+    softmax(scratch.weights.data() + h * step, scratch.scores.data() + h * step, count);
+  if (dim % 64 == 0) {
+    weigh_heads(one, scratch.weights.data(), step);
+    return;
   }
+  for (int64_t h = 0; h < one.share; ++h)
+    weigh_plainly(one.out + h * dim, scratch.weights.data() + h * step, one.values, one.places, count, dim);
 }
 
 // One token of each of N sequences over all its cached keys, its own included.
@@ -127,13 +168,13 @@ Tensor decode_attention(Tensor q, Tensor keys, Tensor values, Tensor slots, Tens
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
   const auto run = dim == 64 ? attend<64> : dim == 128 ? attend<128> : attend<0>;
   parallel_for(0, num * groups, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> scores;
+    Scratch scratch;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t row = item / groups, group = item % groups, head = group * share;
       run({data(q) + row * q.stride(0) + head * q.stride(1), data(keys) + group * keys.stride(0),
            data(values) + group * values.stride(0), places + row * width, counts[row], share,
            q.stride(1), dim, scale, mutable_data(out) + (row * heads + head) * dim},
-          scores);
+          scratch);
     }
   });
   return out;

@@ -20,7 +20,7 @@ inline void shape_low_rank_tiles(int64_t tokens) {
     shapes.row_bytes[tile] = tile == 5 ? 2 * TILE_RANKS : 64;
     shapes.rows[tile] = static_cast<uint8_t>(tile == 6 ? 16 : tile == 7 ? TILE_RANKS / 2 : tokens);
   }
-  _tile_loadconfig(&shapes);
+  use_shapes(shapes);
 }
 
 
