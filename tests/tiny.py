@@ -36,8 +36,10 @@ def tiny_config(**changes: object) -> ModelConfig:
     return ModelConfig.from_hf(raw)
 
 
-def tiny_model(seed: int = 0, dtype: torch.dtype = torch.float32, **changes: object) -> Transformer:
-    model = Transformer(tiny_config(**changes), dtype)
+def tiny_model(
+    seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu", **changes: object
+) -> Transformer:
+    model = Transformer(tiny_config(**changes), dtype, device)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -8,7 +8,7 @@ import transformers
 
 from descant.model import DenseCausal, SingleAdapter, load_model
 from descant.model.config import RopeConfig
-from descant.model.linear import PackedLinear, can_pack
+from descant.model.linear import BlockedWeight, PackedLinear, can_pack
 from descant.model.transformer import rope_frequencies
 from tests.model.reference import (
     FAMILIES,
@@ -100,6 +100,14 @@ def test_packed_weights_give_the_same_logits(num_tokens: int, tied: bool) -> Non
     got, expected = our_logits(packed, ids), our_logits(plain, ids)
     # The tiled product adds in another order: a rounding to bfloat16 here and there.
     assert torch.allclose(got, expected, atol=0.05 * float(expected.abs().max()))
+
+
+@needs_packing
+@pytest.mark.parametrize("num_tokens", [1, 7, 60])
+def test_the_layout_for_processors_without_amx(num_tokens: int) -> None:
+    x, weight = torch.randn(num_tokens, 96).bfloat16(), torch.randn(40, 96).bfloat16()
+    expected = x.float() @ weight.float().T
+    assert torch.allclose(BlockedWeight(weight)(x).float(), expected, rtol=2**-7, atol=0.05)
 
 
 @needs_packing

@@ -155,7 +155,7 @@ class PackedLinear(nn.Module):
         """Return the output of each module."""
         if not self._takes_packed(x):
             return self.plain.parts(x)
-        return torch.split(self.forward(x), self.widths, -1)
+        return split(self.forward(x), self.widths)
 
     def gated(self, x: Float[Tensor, "T I"], ops: Ops) -> Float[Tensor, "T F"]:
         """Return silu(first) * second of two modules."""
@@ -176,6 +176,12 @@ def pack(weight: Float[Tensor, "O I"], widths: Sequence[int]) -> PackedWeight:
         return BlockedWeight(weight)
     is_pair = len(widths) == 2 and widths[0] == widths[1]
     return TiledPair(weight) if is_pair and widths[0] % 16 == 0 else TiledWeight(weight)
+
+
+def split(y: Float[Tensor, "T O"], widths: Sequence[int]) -> Sequence[Float[Tensor, "T _"]]:
+    """Return each module's outputs."""
+    # To split one into one takes as long as a small product.
+    return [y] if len(widths) == 1 else y.split_with_sizes(widths, -1)
 
 
 def has_tiles(weight: Tensor) -> bool:

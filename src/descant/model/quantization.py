@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 
-from descant.model.linear import Linear
+from descant.model.linear import Linear, split
 from descant.model.native import load_native
 from descant.model.ops import Ops
 from descant.schema import Quantization
@@ -69,7 +69,7 @@ class Int8Linear(nn.Module):
 
     def parts(self, x: Float[Tensor, "T I"]) -> Sequence[Float[Tensor, "T _"]]:
         """Return the output of each module."""
-        return torch.split(self.forward(x), self.widths, -1)
+        return split(self.forward(x), self.widths)
 
     def gated(self, x: Float[Tensor, "T I"], ops: Ops) -> Float[Tensor, "T F"]:
         """Return silu(first) * second of two modules."""

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from descant.model.config import SITE_MODULES, ModelConfig, RopeConfig, Site
-from descant.model.linear import Linear, PackedLinear, can_pack
+from descant.model.linear import Linear, PackedLinear, can_pack, split
 from descant.model.ops import Ops, Rotation, choose_ops
 from descant.model.quantization import Int8Linear, quantize
 from descant.schema import Quantization
@@ -146,7 +146,7 @@ class Layer(nn.Module):
         linear: Linear | PackedLinear | Int8Linear = getattr(self, site)
         if adapters is None:
             return linear.parts(x)
-        return torch.split(adapters.apply(self.index, site, x, linear(x)), linear.widths, -1)
+        return split(adapters.apply(self.index, site, x, linear.forward(x)), linear.widths)
 
 
 class Transformer(nn.Module):
@@ -202,7 +202,9 @@ class Transformer(nn.Module):
         normed: Tensor = layers[0].attention_norm(hidden, self.ops)
         next_norms = [*(layer.attention_norm for layer in layers[1:]), self.norm]
         for layer, next_norm in zip(layers, next_norms, strict=True):
-            hidden, normed = layer(hidden, normed, rotation, attend, adapters, next_norm, self.ops)
+            hidden, normed = layer.forward(
+                hidden, normed, rotation, attend, adapters, next_norm, self.ops
+            )
         return normed
 
     def logits(
