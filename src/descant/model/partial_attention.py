@@ -286,8 +286,9 @@ def _with_columns(x: Float[Tensor, "N G M D"], added: Float[Tensor, "N G M"]) ->
     Widths are multiples of the processor's tiles: an odd width takes longer than the next even one.
     """
     size = x.shape[-1]
-    wide = x.new_zeros(*x.shape[:-1], _padded_width(size))
+    wide = x.new_empty(*x.shape[:-1], _padded_width(size))
     wide[..., :size] = x
+    wide[..., size + 2 :] = 0.0
     wide[..., size] = added
     wide[..., size + 1] = added - wide[..., size].float()
     return wide
@@ -296,9 +297,10 @@ def _with_columns(x: Float[Tensor, "N G M D"], added: Float[Tensor, "N G M"]) ->
 def _with_ones(x: Float[Tensor, "N G C D"], width: int) -> Float[Tensor, "N G W C"]:
     """Return [x, 1, 1, 0...], transposed: what multiplies `_with_columns`."""
     size = x.shape[-1]
-    wide = x.new_zeros(*x.shape[:2], width, x.shape[2])
+    wide = x.new_empty(*x.shape[:2], width, x.shape[2])
     wide[:, :, :size] = x.transpose(-1, -2)
     wide[:, :, size : size + 2] = 1.0
+    wide[:, :, size + 2 :] = 0.0
     return wide
 
 
