@@ -30,10 +30,10 @@ from descant.cli.bench_traffic import (
     write_copies,
 )
 from descant.engine import Engine, EngineConfig, bytes_per_adapter, bytes_per_slot
-from descant.llm import LLM
-from descant.model import LoraAdapter, load_adapter
+from descant.model import LoadedModel, LoraAdapter, load_model
 from descant.schema import Quantization
 from descant.schema.errors import InvalidConfig
+from descant.text import Renderer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def measure_serving(
         InvalidConfig: a size does not fit the others.
     """
     on_progress(f"loading {model}")
-    bench = _Bench(LLM(model, quantization=quantization), config, clock)
+    base = load_model(model)
+    base.model.prepare(quantization)
+    bench = _Bench(base, config, clock)
     rows: list[ServeRow] = []
     if Part.BASE in parts:
         rows += _measure(bench.base_cases(), runs, on_progress)
@@ -153,13 +155,12 @@ def _measure(
 class _Bench:
     """One engine, large enough for every batch, and random adapters for it."""
 
-    def __init__(self, llm: LLM, config: ServeConfig, clock: Clock):
+    def __init__(self, base: LoadedModel, config: ServeConfig, clock: Clock):
         self.config = config
         self.clock = clock
-        self.model = llm.engine.model
-        self.base_hash = llm.base_hash
-        self.invocation = llm.renderer.invocation
-        self.maker = RequestMaker(llm.vocab_size, self.invocation)
+        self.base = base
+        self.invocation = Renderer(Tokenizer.load(base.folder)).invocation
+        self.maker = RequestMaker(base.config.vocab_size, self.invocation)
         batch = max([*config.batches, *(batch for _, batch in config.adapters)], default=1)
         decoding = batch * (config.prompt_tokens + config.output_tokens + 32)
         self._engine_tokens = max(decoding, *(count + 32 for count in config.prefill_tokens))
@@ -178,19 +179,19 @@ class _Bench:
 
     def adapter(self, seed: int) -> LoraAdapter:
         """Return a random adapter."""
-        return random_adapter(self.model, self.invocation, self.config.rank, seed)
+        return random_adapter(self.base.model, self.invocation, self.config.rank, seed)
 
     def new_engine(self, kv_tokens: int, adapter_slots: int) -> Engine:
         """Return an engine for so many tokens and adapters at once."""
-        shape = self.model.config
+        shape, model = self.base.config, self.base.model
         slot_bytes = bytes_per_slot(
-            shape.num_layers, shape.num_kv_heads, shape.head_dim, self.model.dtype
+            shape.num_layers, shape.num_kv_heads, shape.head_dim, model.dtype
         )
         adapter_bytes = adapter_slots * bytes_per_adapter(
-            shape, self.config.rank, self.model.dtype, self.model.device
+            shape, self.config.rank, model.dtype, model.device
         )
         config = EngineConfig(kv_cache_bytes=kv_tokens * slot_bytes, adapter_bytes=adapter_bytes)
-        return Engine(self.model, self.base_hash, config)
+        return Engine(model, self.base.base_hash, config)
 
     def base_cases(self) -> list[_Case]:
         """Return decoding at every batch, and prefill."""
@@ -290,11 +291,4 @@ class _TrafficBench:
         return pace.tokens_per_s
 
     def _new_library(self) -> AdapterLibrary:
-        model = self._bench.model
-        load = partial(
-            load_adapter,
-            config=model.config,
-            dtype=model.dtype,
-            base_hash=self._bench.base_hash,
-        )
-        return AdapterLibrary(load, LibraryConfig(folders=(self._folder,)))
+        return AdapterLibrary.for_model(self._bench.base, LibraryConfig(folders=(self._folder,)))

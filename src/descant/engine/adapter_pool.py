@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from descant.engine.low_rank_stack import LowRankStack, StepRows, choose_stack
+from descant.engine.low_rank_stack import LowRankStack, StackKind, StepRows, choose_stack
 from descant.model import SITE_MODULES, LoraAdapter, ModelConfig, Site, fuse
 
 
@@ -135,7 +135,7 @@ class AdapterPool:
             self._fill(slot, self._active[key])
 
     def _slot_bytes(self, rank: int) -> int:
-        return bytes_per_adapter(self.config, rank, self._like.dtype, self._like.device)
+        return _slot_bytes(self._kind, self.config, rank, self._like.dtype)
 
     def _fill(self, slot: int, adapter: LoraAdapter) -> None:
         for layer in range(self.config.num_layers):
@@ -157,7 +157,10 @@ def bytes_per_adapter(
     config: ModelConfig, rank: int, dtype: torch.dtype, device: torch.device
 ) -> int:
     """Return what a slot for adapters up to this rank takes."""
-    kind = choose_stack(config, dtype, device)
+    return _slot_bytes(choose_stack(config, dtype, device), config, rank, dtype)
+
+
+def _slot_bytes(kind: StackKind, config: ModelConfig, rank: int, dtype: torch.dtype) -> int:
     sites = (kind.bytes_per_slot(config, site, rank, dtype) for site in SITE_MODULES)
     return config.num_layers * sum(sites)
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.model import SITE_MODULES, ModelConfig, Site, has_amx
+from descant.model import SITE_MODULES, ModelConfig, Site, has_amx, to_tiles
 
 # What one step of a tiled product takes.
 _TILE_ROWS, _TILE_INPUTS, _TILE_RANKS = 16, 32, 16
@@ -161,10 +161,8 @@ class TiledStack:
 
     def put(self, slot: int, shrink: Float[Tensor, "I K"], expand: Float[Tensor, "K O"]) -> None:
         """See `LowRankStack.put`."""
-        inputs, fused = shrink.shape
-        tiles = shrink.T.reshape(fused // 16, 16, inputs // 32, 16, 2).permute(0, 2, 3, 1, 4)
-        self._shrink[slot] = tiles
-        rank, starts = fused // len(self._widths), self._starts.tolist()
+        self._shrink[slot] = to_tiles(shrink.T)
+        rank, starts = shrink.shape[1] // len(self._widths), self._starts.tolist()
         for index, (first, stop) in enumerate(itertools.pairwise(starts)):
             block = expand[index * rank : (index + 1) * rank, first:stop]
             tiles = block.reshape(rank // 16, 8, 2, (stop - first) // 16, 16).permute(3, 0, 1, 4, 2)

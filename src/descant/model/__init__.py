@@ -3,7 +3,7 @@
 from descant.model.adapter_folder import content_hash, load_adapter, save_adapter
 from descant.model.attention import DenseCausal
 from descant.model.config import SITE_MODULES, ModelConfig, Module, RopeConfig, Site
-from descant.model.linear import Linear
+from descant.model.linear import Linear, to_tiles
 from descant.model.lora import (
     Activation,
     LoraAdapter,
@@ -60,4 +60,5 @@ __all__ = [
     "save_adapter",
     "merge",
     "replaced",
+    "to_tiles",
 ]

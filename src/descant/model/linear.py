@@ -1,4 +1,4 @@
-"""Frozen linear layers of one or more modules side by side, plain and repacked for few tokens.
+"""Frozen linear layers of one or more modules side by side, plain and repacked.
 
 Modules with the same input stand in one weight. A plain weight is brought into oneDNN's blocked
 layout inside every call; up to a few hundred tokens that takes longer than the product. `PackedLinear`
@@ -84,7 +84,7 @@ class TiledWeight:
     max_tokens: int | None = None
 
     def __init__(self, weight: Float[Tensor, "O I"]):
-        self.tiles = _tiles(weight)
+        self.tiles = to_tiles(weight)
 
     def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
         """See `PackedWeight`."""
@@ -98,7 +98,7 @@ class TiledPair:
     max_tokens: int | None = None
 
     def __init__(self, weight: Float[Tensor, "O I"]):
-        first, second = (_tiles(half) for half in weight.tensor_split(2))
+        first, second = (to_tiles(half) for half in weight.tensor_split(2))
         self.tiles = torch.stack([first, second], 1).flatten(0, 1)
 
     def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
@@ -191,7 +191,8 @@ def has_tiles(weight: Tensor) -> bool:
     return fits and has_amx(weight.device, weight.dtype)
 
 
-def _tiles(weight: Float[Tensor, "O I"]) -> Float[Tensor, "M N 16 16 2"]:
+def to_tiles(weight: Float[Tensor, "O I"]) -> Float[Tensor, "M N 16 16 2"]:
+    """Return a weight in tiles of 16 outputs by 32 inputs; pairs of inputs stand together."""
     outputs, inputs = weight.shape
     tiles = weight.reshape(outputs // 16, 16, inputs // 32, 16, 2)
     return tiles.permute(0, 2, 3, 1, 4).contiguous()

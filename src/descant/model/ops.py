@@ -15,6 +15,8 @@ from torch import Tensor
 
 from descant.model.native import is_native
 
+Hidden = Float[Tensor, "T E"]
+
 
 class Rotation(NamedTuple):
     """The rotary table of one step; the sign of rotate-half is in `sin`."""
@@ -34,12 +36,8 @@ class Ops(Protocol):
         ...
 
     def add_rms_norm(
-        self,
-        x: Float[Tensor, "T E"],
-        update: Float[Tensor, "T E"],
-        weight: Float[Tensor, " E"],
-        eps: float,
-    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+        self, x: Hidden, update: Hidden, weight: Float[Tensor, " E"], eps: float
+    ) -> tuple[Hidden, Hidden]:
         """Return x + update, and its `rms_norm`."""
         ...
 
@@ -68,12 +66,8 @@ class TorchOps:
         return (x32 * scale).to(x.dtype) * weight
 
     def add_rms_norm(
-        self,
-        x: Float[Tensor, "T E"],
-        update: Float[Tensor, "T E"],
-        weight: Float[Tensor, " E"],
-        eps: float,
-    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+        self, x: Hidden, update: Hidden, weight: Float[Tensor, " E"], eps: float
+    ) -> tuple[Hidden, Hidden]:
         """See `Ops.add_rms_norm`."""
         total = x + update
         return total, self.rms_norm(total, weight, eps)
@@ -105,12 +99,8 @@ class NativeOps:
         return out.view(x.shape)
 
     def add_rms_norm(
-        self,
-        x: Float[Tensor, "T E"],
-        update: Float[Tensor, "T E"],
-        weight: Float[Tensor, " E"],
-        eps: float,
-    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
+        self, x: Hidden, update: Hidden, weight: Float[Tensor, " E"], eps: float
+    ) -> tuple[Hidden, Hidden]:
         """See `Ops.add_rms_norm`."""
         if not (x.requires_grad or update.requires_grad):
             total, normed = _native().add_rms_norm.default(x, update, weight, eps)

@@ -22,11 +22,23 @@ _MIN_TILE_QUERIES = 12
 # Finite, so that a row that sees nothing merges right.
 _HIDDEN = -1e30
 
+# N groups, H query heads on G key heads of size D, M rows or S tokens of a chunk over C or S keys.
+# Keys stand for values too.
+Rows = Float[Tensor, "N G M D"]
+Keys = Float[Tensor, "N G C D"]
+Mask = Float[Tensor, "N C"]
+Chunk = Float[Tensor, "N H S D"]
+ChunkKeys = Float[Tensor, "N G S D"]
+Tokens = Float[Tensor, "N H D"]
+Pool = Float[Tensor, "G S D"]
+Slots = Int[Tensor, "N C"]
+Lengths = Int[Tensor, " N"]
+
 
 class Partial(NamedTuple):
     """Attention over some of the keys."""
 
-    out: Float[Tensor, "N G M D"]
+    out: Rows
     lse: Float[Tensor, "N G M"]
     """Natural logarithm of the sum of exponentiated scores, float32."""
 
@@ -35,13 +47,7 @@ class Partial(NamedTuple):
 class AttentionKernel(Protocol):
     """How a part is computed; every implementation returns the same up to rounding."""
 
-    def dense(
-        self,
-        q: Float[Tensor, "N G M D"],
-        k: Float[Tensor, "N G C D"],
-        v: Float[Tensor, "N G C D"],
-        mask: Float[Tensor, "N C"] | None = None,
-    ) -> Partial:
+    def dense(self, q: Rows, k: Keys, v: Keys, mask: Mask | None = None) -> Partial:
         """Let every query see every key; `mask` is added to the scores (0 or a large negative).
 
         Semantics:
@@ -49,14 +55,7 @@ class AttentionKernel(Protocol):
         """
         ...
 
-    def dense_query_gradient(
-        self,
-        grad: Float[Tensor, "N G M D"],
-        q: Float[Tensor, "N G M D"],
-        k: Float[Tensor, "N G C D"],
-        v: Float[Tensor, "N G C D"],
-        whole: Partial,
-    ) -> Float[Tensor, "N G M D"]:
+    def dense_query_gradient(self, grad: Rows, q: Rows, k: Keys, v: Keys, whole: Partial) -> Rows:
         """Return this part's share of the queries' gradient; the keys are constants.
 
         `whole` is the attention over all parts, merged: each part's weights follow from its
@@ -68,23 +67,11 @@ class AttentionKernel(Protocol):
         """
         ...
 
-    def causal(
-        self,
-        q: Float[Tensor, "N H S D"],
-        k: Float[Tensor, "N G S D"],
-        v: Float[Tensor, "N G S D"],
-    ) -> Partial:
+    def causal(self, q: Chunk, k: ChunkKeys, v: ChunkKeys) -> Partial:
         """Let query s see keys 0..s; query head h reads key head h // (H / G)."""
         ...
 
-    def decode(
-        self,
-        q: Float[Tensor, "N H D"],
-        keys: Float[Tensor, "G S D"],
-        values: Float[Tensor, "G S D"],
-        slots: Int[Tensor, "N C"],
-        lengths: Int[Tensor, " N"],
-    ) -> Float[Tensor, "N H D"]:
+    def decode(self, q: Tokens, keys: Pool, values: Pool, slots: Slots, lengths: Lengths) -> Tokens:
         """Let one query of each of N sequences see the first `lengths[n]` of its slots.
 
         Slots behind these are padding and may hold anything that exists.
@@ -95,13 +82,7 @@ class AttentionKernel(Protocol):
 class MatmulKernel:
     """Plain matrix products: runs anywhere, and is the slow twin of every other kernel."""
 
-    def dense(
-        self,
-        q: Float[Tensor, "N G M D"],
-        k: Float[Tensor, "N G C D"],
-        v: Float[Tensor, "N G C D"],
-        mask: Float[Tensor, "N C"] | None = None,
-    ) -> Partial:
+    def dense(self, q: Rows, k: Keys, v: Keys, mask: Mask | None = None) -> Partial:
         """See `AttentionKernel.dense`."""
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         scores = scores.float()
@@ -109,14 +90,7 @@ class MatmulKernel:
             scores = scores + mask[:, None, None, :]
         return _weigh(scores, v)
 
-    def dense_query_gradient(
-        self,
-        grad: Float[Tensor, "N G M D"],
-        q: Float[Tensor, "N G M D"],
-        k: Float[Tensor, "N G C D"],
-        v: Float[Tensor, "N G C D"],
-        whole: Partial,
-    ) -> Float[Tensor, "N G M D"]:
+    def dense_query_gradient(self, grad: Rows, q: Rows, k: Keys, v: Keys, whole: Partial) -> Rows:
         """See `AttentionKernel.dense_query_gradient`."""
         # The subtractions ride along in the products as further columns, where sums are float32:
         # scores need no float32 copies, and are rounded once, after lse is taken off.
@@ -128,12 +102,7 @@ class MatmulKernel:
         weights = (rows @ keys).exp_().mul_(pulls @ values)
         return (weights @ k).mul_(scale)
 
-    def causal(
-        self,
-        q: Float[Tensor, "N H S D"],
-        k: Float[Tensor, "N G S D"],
-        v: Float[Tensor, "N G S D"],
-    ) -> Partial:
+    def causal(self, q: Chunk, k: ChunkKeys, v: ChunkKeys) -> Partial:
         """See `AttentionKernel.causal`; query blocks skip the keys none of their rows may see."""
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
@@ -142,14 +111,7 @@ class MatmulKernel:
             torch.cat([part.out for part in parts], 2), torch.cat([part.lse for part in parts], 2)
         )
 
-    def decode(
-        self,
-        q: Float[Tensor, "N H D"],
-        keys: Float[Tensor, "G S D"],
-        values: Float[Tensor, "G S D"],
-        slots: Int[Tensor, "N C"],
-        lengths: Int[Tensor, " N"],
-    ) -> Float[Tensor, "N H D"]:
+    def decode(self, q: Tokens, keys: Pool, values: Pool, slots: Slots, lengths: Lengths) -> Tokens:
         """See `AttentionKernel.decode`."""
         own_keys, own_values = (
             x.index_select(1, slots.flatten()).view(len(x), *slots.shape, -1).transpose(0, 1)
@@ -171,13 +133,7 @@ class MatmulKernel:
 class CpuFlashKernel(MatmulKernel):
     """PyTorch's fused CPU kernel: quickest where bfloat16 matrix products are native (AMX)."""
 
-    def dense(
-        self,
-        q: Float[Tensor, "N G M D"],
-        k: Float[Tensor, "N G C D"],
-        v: Float[Tensor, "N G C D"],
-        mask: Float[Tensor, "N C"] | None = None,
-    ) -> Partial:
+    def dense(self, q: Rows, k: Keys, v: Keys, mask: Mask | None = None) -> Partial:
         """See `AttentionKernel.dense`."""
         added = None if mask is None else mask[:, None, None, :].to(q.dtype)
         return Partial(
@@ -186,12 +142,7 @@ class CpuFlashKernel(MatmulKernel):
             )
         )
 
-    def causal(
-        self,
-        q: Float[Tensor, "N H S D"],
-        k: Float[Tensor, "N G S D"],
-        v: Float[Tensor, "N G S D"],
-    ) -> Partial:
+    def causal(self, q: Chunk, k: ChunkKeys, v: ChunkKeys) -> Partial:
         """See `AttentionKernel.causal`."""
         group = q.shape[1] // k.shape[1]
         return Partial(
@@ -204,44 +155,22 @@ class CpuFlashKernel(MatmulKernel):
 class NativeDecode(MatmulKernel):
     """One token of each sequence in C++: keys are read where they are, and copied nowhere."""
 
-    def decode(
-        self,
-        q: Float[Tensor, "N H D"],
-        keys: Float[Tensor, "G S D"],
-        values: Float[Tensor, "G S D"],
-        slots: Int[Tensor, "N C"],
-        lengths: Int[Tensor, " N"],
-    ) -> Float[Tensor, "N H D"]:
+    def decode(self, q: Tokens, keys: Pool, values: Pool, slots: Slots, lengths: Lengths) -> Tokens:
         """See `AttentionKernel.decode`."""
         out: Tensor = torch.ops.descant.decode_attention.default(q, keys, values, slots, lengths)
         return out
 
 
-class NativeFlashKernel(NativeDecode, CpuFlashKernel):
-    """PyTorch's fused kernel, and C++ for single tokens."""
+class TileKernel(NativeDecode, CpuFlashKernel):
+    """C++ on AMX tiles, 32 queries by 128 keys at a time; the fused kernel where those are fewer."""
 
-
-class TileKernel(NativeFlashKernel):
-    """C++ on AMX tiles, from 32 queries by 128 keys at a time."""
-
-    def dense(
-        self,
-        q: Float[Tensor, "N G M D"],
-        k: Float[Tensor, "N G C D"],
-        v: Float[Tensor, "N G C D"],
-        mask: Float[Tensor, "N C"] | None = None,
-    ) -> Partial:
+    def dense(self, q: Rows, k: Keys, v: Keys, mask: Mask | None = None) -> Partial:
         """See `AttentionKernel.dense`."""
         if mask is not None or not _fits_tiles(q):
             return super().dense(q, k, v, mask)
         return _tile_attention(q, k, v, is_causal=False)
 
-    def causal(
-        self,
-        q: Float[Tensor, "N H S D"],
-        k: Float[Tensor, "N G S D"],
-        v: Float[Tensor, "N G S D"],
-    ) -> Partial:
+    def causal(self, q: Chunk, k: ChunkKeys, v: ChunkKeys) -> Partial:
         """See `AttentionKernel.causal`."""
         return (
             _tile_attention(q, k, v, is_causal=True) if _fits_tiles(q) else super().causal(q, k, v)
@@ -274,13 +203,11 @@ def _fits_tiles(q: Tensor) -> bool:
 
 
 def _tile_attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Partial:
-    # The operation takes the type of the log-sum-exp from a tensor.
-    like_lse = torch.empty(0, dtype=torch.float32)
     rows = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
-    return Partial(*torch.ops.descant.tile_attention.default(*rows, like_lse, is_causal))
+    return Partial(*torch.ops.descant.tile_attention.default(*rows, is_causal))
 
 
-def _with_columns(x: Float[Tensor, "N G M D"], added: Float[Tensor, "N G M"]) -> Tensor:
+def _with_columns(x: Rows, added: Float[Tensor, "N G M"]) -> Tensor:
     """Return [x, added, 0...]; `added` stands in two columns that sum to it in twice x's precision.
 
     Widths are multiples of the processor's tiles: an odd width takes longer than the next even one.
@@ -294,7 +221,7 @@ def _with_columns(x: Float[Tensor, "N G M D"], added: Float[Tensor, "N G M"]) ->
     return wide
 
 
-def _with_ones(x: Float[Tensor, "N G C D"], width: int) -> Float[Tensor, "N G W C"]:
+def _with_ones(x: Keys, width: int) -> Float[Tensor, "N G W C"]:
     """Return [x, 1, 1, 0...], transposed: what multiplies `_with_columns`."""
     size = x.shape[-1]
     wide = x.new_empty(*x.shape[:2], width, x.shape[2])
@@ -323,7 +250,7 @@ def merge(
     return out.to(out1.dtype), torch.logaddexp(lse1, lse2)
 
 
-def _weigh(scores: Float[Tensor, "N G M C"], v: Float[Tensor, "N G C D"]) -> Partial:
+def _weigh(scores: Float[Tensor, "N G M C"], v: Keys) -> Partial:
     lse = torch.logsumexp(scores, -1)
     weights = torch.exp(scores - lse.unsqueeze(-1)).to(v.dtype)
     return Partial(weights @ v, lse)

@@ -30,7 +30,7 @@ STABLE_TORCH_LIBRARY(descant, m) {
   m.def("tile_linear(Tensor x, Tensor weight) -> Tensor");
   m.def("tile_halves(Tensor x, Tensor weight) -> Tensor");
   m.def("tile_gate(Tensor x, Tensor weight) -> Tensor");
-  m.def("tile_attention(Tensor q, Tensor k, Tensor v, Tensor like_lse, bool causal) -> "
+  m.def("tile_attention(Tensor q, Tensor k, Tensor v, bool causal) -> "
         "(Tensor, Tensor)");
   m.def("low_rank_tiles(Tensor(a!) y, Tensor x, Tensor shrink, Tensor expand, Tensor groups, "
         "Tensor starts) -> ()");

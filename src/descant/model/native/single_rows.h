@@ -5,7 +5,7 @@
 
 namespace {
 
-// keys, values [G, S, D], k, v [T, G, D], slots [T]: keys[:, slots] = k, values[:, slots] = v.
+// cache [G, S, D], x [T, G, D], slots [T]: cache[:, slots] = x.
 void write_slots(Tensor cache, Tensor x, Tensor slots) {
   const int64_t rows = x.size(0), groups = x.size(1), dim = x.size(2);
   const int64_t plane = cache.stride(0), row_step = x.stride(0), head_step = x.stride(1);

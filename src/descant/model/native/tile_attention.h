@@ -2,7 +2,7 @@
 // 128 keys at a time, weighed and added up as they come (FlashAttention-2, arXiv 2307.08691).
 #pragma once
 
-#include "tile_linear.h"
+#include "tiles.h"
 
 namespace {
 
@@ -58,20 +58,10 @@ inline void score_tiles(QueryBlock& block, const bf16* keys, int64_t width, int6
   for (int64_t key = 0; key < width; key += 32) {
     zero_sums();
     for (int64_t d = 0; d < depth; ++d) {
-      _tile_loadd(4, block.q + d * 32, dim * 2);
-      _tile_loadd(5, block.q + 16 * dim + d * 32, dim * 2);
-      _tile_loadd(6, keys + (key / 16 * depth + d) * TILE_SIZE, 64);
-      _tile_loadd(7, keys + ((key / 16 + 1) * depth + d) * TILE_SIZE, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      const bf16* tile = keys + (key / 16 * depth + d) * TILE_SIZE;
+      add_products(block.q + d * 32, dim, tile, tile + depth * TILE_SIZE, true);
     }
-    float* to = block.scores + key;
-    _tile_stored(0, to, KEY_BLOCK * 4);
-    _tile_stored(1, to + 16, KEY_BLOCK * 4);
-    _tile_stored(2, to + 16 * KEY_BLOCK, KEY_BLOCK * 4);
-    _tile_stored(3, to + 16 * KEY_BLOCK + 16, KEY_BLOCK * 4);
+    store_sums(block.scores + key, KEY_BLOCK);
   }
 }
 
@@ -110,26 +100,12 @@ inline void weigh_row(QueryBlock& block, int64_t row, int64_t width, int64_t see
 inline void add_values(QueryBlock& block, const bf16* values, int64_t values_step, int64_t width,
                        int64_t dim) {
   for (int64_t d = 0; d < dim; d += 32) {
-    float* sums = block.sums + d;
-    _tile_loadd(0, sums, dim * 4);
-    _tile_loadd(1, sums + 16, dim * 4);
-    _tile_loadd(2, sums + 16 * dim, dim * 4);
-    _tile_loadd(3, sums + 16 * dim + 16, dim * 4);
+    load_sums(block.sums + d, dim);
     for (int64_t key = 0; key < width; key += 32) {
       const bf16* tile = values + d / 16 * values_step + key / 32 * TILE_SIZE;
-      _tile_loadd(4, block.weights + key, KEY_BLOCK * 2);
-      _tile_loadd(5, block.weights + 16 * KEY_BLOCK + key, KEY_BLOCK * 2);
-      _tile_loadd(6, tile, 64);
-      _tile_loadd(7, tile + values_step, 64);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      add_products(block.weights + key, KEY_BLOCK, tile, tile + values_step, true);
     }
-    _tile_stored(0, sums, dim * 4);
-    _tile_stored(1, sums + 16, dim * 4);
-    _tile_stored(2, sums + 16 * dim, dim * 4);
-    _tile_stored(3, sums + 16 * dim + 16, dim * 4);
+    store_sums(block.sums + d, dim);
   }
 }
 
@@ -173,11 +149,11 @@ void run_query_block(const QueryTask& task, QueryBlock& block) {
 }
 
 // q [N, H, M, D], k and v [N, G, C, D]: the attention output [N, H, M, D] and its log-sum-exp [N, H, M].
-std::tuple<Tensor, Tensor> tile_attention(Tensor q, Tensor k, Tensor v, Tensor like_lse, bool causal) {
+std::tuple<Tensor, Tensor> tile_attention(Tensor q, Tensor k, Tensor v, bool causal) {
   const int64_t batch = q.size(0), heads = q.size(1), rows = q.size(2), dim = q.size(3);
   const int64_t groups = k.size(1), keys = k.size(2), blocks = (keys + 31) / 32;
   Tensor out = torch::stable::new_empty(q, {batch, heads, rows, dim});
-  Tensor lse = torch::stable::new_empty(like_lse, {batch, heads, rows});
+  Tensor lse = torch::stable::new_empty(q, {batch, heads, rows}, torch::headeronly::ScalarType::Float);
   const int64_t head_size = blocks * 32 * dim, values_step = blocks * TILE_SIZE;
   Tensor tiles = torch::stable::new_empty(q, {2, batch * groups, head_size});
   bf16 *key_tiles = mutable_data(tiles), *value_tiles = key_tiles + batch * groups * head_size;

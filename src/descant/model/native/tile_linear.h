@@ -1,85 +1,31 @@
-// Products by a weight that was cut into AMX tiles once, for steps of few tokens: the weight is read
-// once, in order, and asked for ahead of time. A token's sums are the same bits whatever else is in
-// the step.
+// Products by a weight that was cut into tiles once: it is read in order, and asked for ahead of time.
+// A token's sums are the same bits whatever else is in the step.
 #pragma once
 
-#include "tensor.h"
+#include "tiles.h"
 
 namespace {
 
-constexpr int64_t TILE_ROWS = 16, TILE_INPUTS = 32, TILE_SIZE = TILE_ROWS * TILE_INPUTS;
-
-struct alignas(64) TileShapes {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-
-inline void use_shapes(const TileShapes& shapes) {
-  // GCC 12 takes the instruction to read 8 of the 64 bytes, and may leave the others unwritten.
-  asm volatile("" : : "m"(shapes));
-  _tile_loadconfig(&shapes);
-}
-
-// Tiles 0 to 3 are sums, 4 and 5 two times up to 16 tokens, 6 and 7 two times 16 outputs.
-inline void shape_tiles(int64_t tokens) {
-  TileShapes shapes;
-  const int64_t first = std::min(tokens, TILE_ROWS), second = std::max<int64_t>(tokens - TILE_ROWS, 1);
-  for (int tile = 0; tile < 8; ++tile) {
-    const bool is_weight = tile >= 6, is_second = tile == 2 || tile == 3 || tile == 5;
-    shapes.row_bytes[tile] = 64;
-    shapes.rows[tile] = static_cast<uint8_t>(is_weight ? TILE_ROWS : is_second ? second : first);
-  }
-  use_shapes(shapes);
-}
-
-// How far ahead of its use a tile of the weight is asked for.
-constexpr int64_t AHEAD = 16;
-
-// Up to 32 tokens by the inputs of one step: where it is, how far its rows, the second half of its
-// tokens and its next step are.
+// Up to 32 tokens, and whether they are more than one tile holds.
 struct Panel {
   const bf16* x;
-  int64_t row_step, half_step, depth_step;
+  int64_t step;
   bool has_second;
 };
-
-inline void zero_sums() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-}
 
 // 32 outputs of a panel, x @ weight^T over `depth` tiles of inputs, in tiles 0 to 3. What follows the
 // weight is asked for where `is_first` among the panels.
 inline void add_up(const Panel& panel, const bf16* weight, int64_t depth, bool is_first) {
-  const bf16 *other = weight + depth * TILE_SIZE, *x = panel.x;
+  const bf16* other = weight + depth * TILE_SIZE;
   zero_sums();
-  for (int64_t k = 0; k < depth; ++k, x += panel.depth_step) {
+  for (int64_t k = 0; k < depth; ++k) {
     if (is_first) {
       ask_for(weight + (k + AHEAD) * TILE_SIZE, TILE_SIZE);
       ask_for(other + (k + AHEAD) * TILE_SIZE, TILE_SIZE);
     }
-    _tile_loadd(4, x, panel.row_step * 2);
-    _tile_loadd(6, weight + k * TILE_SIZE, 64);
-    _tile_loadd(7, other + k * TILE_SIZE, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if (panel.has_second) {
-      _tile_loadd(5, x + panel.half_step, panel.row_step * 2);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    add_products(panel.x + k * TILE_INPUTS, panel.step, weight + k * TILE_SIZE,
+                 other + k * TILE_SIZE, panel.has_second);
   }
-}
-
-// Tiles 0 to 3 as rows [32, 32].
-inline void store_sums(float* sums) {
-  _tile_stored(0, sums, 128);
-  _tile_stored(1, sums + TILE_ROWS, 128);
-  _tile_stored(2, sums + TILE_ROWS * 32, 128);
-  _tile_stored(3, sums + TILE_ROWS * 32 + TILE_ROWS, 128);
 }
 
 // What becomes of the sums [32, 32] of a pair of tiles of outputs.
@@ -135,14 +81,14 @@ struct Gated {
 template <class Store>
 void linear_of_few(const Outputs& out, const Tensor& x, const bf16* weight, int64_t pairs,
                    int64_t depth) {
-  const int64_t tokens = x.size(0), step = x.stride(0);
-  const Panel panel{data(x), step, TILE_ROWS * step, TILE_INPUTS, tokens > TILE_ROWS};
+  const int64_t tokens = x.size(0);
+  const Panel panel{data(x), x.stride(0), tokens > TILE_ROWS};
   parallel_for(0, pairs, 1, [&](int64_t begin, int64_t end) {
     alignas(64) float sums[32 * 32];
     shape_tiles(tokens);
     for (int64_t pair = begin; pair < end; ++pair) {
       add_up(panel, weight + pair * 2 * depth * TILE_SIZE, depth, true);
-      store_sums(sums);
+      store_sums(sums, 32);
       Store::put(out, sums, 0, tokens, pair);
     }
     _tile_release();
@@ -171,11 +117,11 @@ void linear_of_many(const Outputs& out, const Tensor& x, const bf16* weight, int
       for (int64_t group = begin; group < end; group += PAIRS_AT_ONCE)
         for (int64_t i = first; i < std::min(panels, first + block); ++i) {
           const int64_t token = std::min(i * 32, tokens - 32);
-          const Panel panel{data(x) + token * step, step, TILE_ROWS * step, TILE_INPUTS, true};
+          const Panel panel{data(x) + token * step, step, true};
           for (int64_t pair = group; pair < std::min(end, group + PAIRS_AT_ONCE); ++pair) {
             add_up(panel, weight + pair * 2 * depth * TILE_SIZE, depth, i == first);
             if (last_pair >= 0) Store::put(out, sums, last_token, 32, last_pair);
-            store_sums(sums);
+            store_sums(sums, 32);
             last_token = token, last_pair = pair;
           }
         }

@@ -1,7 +1,7 @@
 // Low-rank updates on AMX tiles: every group of tokens by the matrices of its slot, where they lie.
 #pragma once
 
-#include "tile_linear.h"
+#include "tiles.h"
 
 namespace {
 
@@ -24,6 +24,14 @@ inline void shape_low_rank_tiles(int64_t tokens) {
 }
 
 
+// Tiles 0 to 3 as rows [16, 64].
+inline void store_side_by_side(float* sums) {
+  _tile_stored(0, sums, 256);
+  _tile_stored(1, sums + LANES, 256);
+  _tile_stored(2, sums + 2 * LANES, 256);
+  _tile_stored(3, sums + 3 * LANES, 256);
+}
+
 // Sixteen ranks of the tokens: low = x @ weight^T, rounded. Four sums side by side hide the latency.
 inline void shrink_tile(bf16* low, int64_t low_step, const bf16* x, int64_t x_step, const bf16* weight,
                         int64_t depth, int64_t count) {
@@ -40,10 +48,7 @@ inline void shrink_tile(bf16* low, int64_t low_step, const bf16* x, int64_t x_st
       default: _tile_dpbf16ps(3, 4, 6);
     }
   }
-  _tile_stored(0, sums, 256);
-  _tile_stored(1, sums + LANES, 256);
-  _tile_stored(2, sums + 2 * LANES, 256);
-  _tile_stored(3, sums + 3 * LANES, 256);
+  store_side_by_side(sums);
   for (int64_t token = 0; token < count; ++token) {
     const float* row = sums + token * 4 * LANES;
     const Floats total = (load(row, LANES) + load(row + LANES, LANES)) +
@@ -78,10 +83,7 @@ inline void expand_tiles(bf16* y, int64_t y_step, const bf16* low, int64_t low_s
       _tile_dpbf16ps(3, 5, 7);
     }
   }
-  _tile_stored(0, sums, 256);
-  _tile_stored(1, sums + LANES, 256);
-  _tile_stored(2, sums + 2 * LANES, 256);
-  _tile_stored(3, sums + 3 * LANES, 256);
+  store_side_by_side(sums);
   for (int64_t token = 0; token < count; ++token)
     for (int64_t tile = 0; tile < tiles; ++tile) {
       bf16* to = y + token * y_step + tile * LANES;

@@ -25,14 +25,6 @@ inline float widen(bf16 x) {
   return value;
 }
 
-// Rounds to nearest, ties to even, as PyTorch does.
-inline bf16 narrow(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0;
-  return static_cast<bf16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
 // Copies of a known size are single instructions; these are the sizes that occur.
 inline void copy(void* to, const void* from, int64_t count, int64_t size) {
   if (count == LANES) std::memcpy(to, from, LANES * size);
@@ -53,6 +45,7 @@ inline Floats load(const float* from, int64_t count) {
   return values;
 }
 
+// Rounds to nearest, ties to even, as PyTorch does.
 inline Bits rounded_bits(Floats x) {
   const Bits bits = (Bits)x;
   const Bits up = bits + 0x7fffu + ((bits >> 16) & 1u);
