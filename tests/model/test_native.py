@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from descant.model import MatmulKernel, NativeDecode, load_native
+from descant.model import MatmulKernel, NativeDecode, Partial, load_native, merge
 from descant.model.linear import TiledPair, TiledWeight, has_tiles
 from descant.model.native import _built
 from descant.model.ops import NativeOps, Ops, Rotation, TorchOps
@@ -193,3 +193,29 @@ def test_a_compiler_that_fails_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no-such-compiler"):
         _built("no-such-compiler", tmp_path)
     assert list(tmp_path.glob("*.so")) == []
+
+
+@needs_amx
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=SEEDS,
+    queries=st.integers(12, 90),
+    keys=st.integers(1, 300),
+    dim=st.sampled_from([32, 64, 128]),
+    scale=st.sampled_from([0.1, 1.0, 8.0]),
+)
+def test_gradient_of_queries_on_tiles(
+    seed: int, queries: int, keys: int, dim: int, scale: float
+) -> None:
+    q, grad = random(seed, 2, 3, queries, dim) * scale, random(seed + 1, 2, queries, 3, dim)
+    grad = grad.transpose(1, 2)
+    k, v = random(seed + 2, 2, 3, keys, dim), random(seed + 3, 2, 3, keys, dim)
+    # Further keys, whose share these do not see, weigh as much as these.
+    part = MatmulKernel().dense(q.float(), k.float(), v.float())
+    other = random(seed + 4, *part.out.shape).float()
+    whole = Partial(*merge(part, (other, part.lse)))
+    exact = MatmulKernel().dense_query_gradient(grad.float(), q.float(), k.float(), v.float(), whole)
+    fast = TileKernel().dense_query_gradient(
+        grad, q, k, v, Partial(whole.out.to(q.dtype), whole.lse)
+    )
+    assert (fast.float() - exact).norm() <= 0.01 * exact.norm() + 1e-3

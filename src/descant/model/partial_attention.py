@@ -176,6 +176,16 @@ class TileKernel(NativeDecode, CpuFlashKernel):
             _tile_attention(q, k, v, is_causal=True) if _fits_tiles(q) else super().causal(q, k, v)
         )
 
+    def dense_query_gradient(self, grad: Rows, q: Rows, k: Keys, v: Keys, whole: Partial) -> Rows:
+        """See `AttentionKernel.dense_query_gradient`."""
+        if not _fits_tiles(q):
+            return super().dense_query_gradient(grad, q, k, v, whole)
+        grad, q, out, k, v = map(_with_dense_rows, (grad, q, whole.out, k, v))
+        gradient: Tensor = torch.ops.descant.tile_query_gradient.default(
+            grad, q, out, whole.lse.contiguous(), k, v
+        )
+        return gradient
+
 
 def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
     """Return the quickest kernel for this processor.
@@ -203,8 +213,12 @@ def _fits_tiles(q: Tensor) -> bool:
 
 
 def _tile_attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Partial:
-    rows = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
+    rows = map(_with_dense_rows, (q, k, v))
     return Partial(*torch.ops.descant.tile_attention.default(*rows, is_causal))
+
+
+def _with_dense_rows(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _with_columns(x: Rows, added: Float[Tensor, "N G M"]) -> Tensor:

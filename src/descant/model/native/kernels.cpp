@@ -12,6 +12,7 @@
 
 #if defined(__AMX_BF16__)
 #include "tile_attention.h"
+#include "tile_gradient.h"
 #include "tile_linear.h"
 #include "tile_low_rank.h"
 #endif
@@ -30,8 +31,8 @@ STABLE_TORCH_LIBRARY(descant, m) {
   m.def("tile_linear(Tensor x, Tensor weight) -> Tensor");
   m.def("tile_halves(Tensor x, Tensor weight) -> Tensor");
   m.def("tile_gate(Tensor x, Tensor weight) -> Tensor");
-  m.def("tile_attention(Tensor q, Tensor k, Tensor v, bool causal) -> "
-        "(Tensor, Tensor)");
+  m.def("tile_attention(Tensor q, Tensor k, Tensor v, bool causal) -> (Tensor, Tensor)");
+  m.def("tile_query_gradient(Tensor grad, Tensor q, Tensor out, Tensor lse, Tensor k, Tensor v) -> Tensor");
   m.def("low_rank_tiles(Tensor(a!) y, Tensor x, Tensor shrink, Tensor expand, Tensor groups, "
         "Tensor starts) -> ()");
 #endif
@@ -53,6 +54,7 @@ STABLE_TORCH_LIBRARY_IMPL(descant, CPU, m) {
   m.impl("tile_halves", TORCH_BOX(&tile_halves));
   m.impl("tile_gate", TORCH_BOX(&tile_gate));
   m.impl("tile_attention", TORCH_BOX(&tile_attention));
+  m.impl("tile_query_gradient", TORCH_BOX(&tile_query_gradient));
   m.impl("low_rank_tiles", TORCH_BOX(&low_rank_tiles));
 #endif
   m.impl("byte_row", TORCH_BOX(&byte_row));

@@ -8,30 +8,34 @@ namespace {
 
 constexpr int64_t QUERY_ROWS = 32, KEY_BLOCK = 128, MAX_HEAD = 128;
 
-// Keys and values of one head cut into tiles: keys as a weight [keys, D], values as one of [D, keys].
+// Keys of one head cut as a weight [keys, D], values as one of [D, keys].
 struct TiledHead {
   const bf16 *keys, *values;
 };
 
-// Cuts 32 keys and values into tiles; those behind the last are zeros.
-inline void tile_keys(bf16* keys, bf16* values, const bf16* k, const bf16* v, int64_t k_step,
-                      int64_t v_step, int64_t count, int64_t dim, int64_t values_step) {
-  for (int64_t key = 0; key < 32; ++key)
+// Cuts up to 32 rows of x into tiles of a weight [rows, D]; those behind the last are zeros.
+inline void tile_rows(bf16* tiles, const bf16* x, int64_t step, int64_t count, int64_t dim) {
+  for (int64_t row = 0; row < 32; ++row)
     for (int64_t d = 0; d < dim; d += 32) {
-      bf16* column = keys + (key / 16 * (dim / 32) + d / 32) * TILE_SIZE + key % 16 * 2;
+      bf16* column = tiles + (row / 16 * (dim / 32) + d / 32) * TILE_SIZE + row % 16 * 2;
       std::array<uint32_t, 16> pairs = {};
-      if (key < count) std::memcpy(pairs.data(), k + key * k_step + d, sizeof pairs);
+      if (row < count) std::memcpy(pairs.data(), x + row * step + d, sizeof pairs);
       for (int64_t pair = 0; pair < 16; ++pair) std::memcpy(column + pair * 32, &pairs[pair], 4);
     }
+}
+
+// Cuts up to 32 rows of x into tiles of a weight [D, rows], `tile_step` apart for every 16 of D.
+inline void tile_columns(bf16* tiles, int64_t tile_step, const bf16* x, int64_t step, int64_t count,
+                         int64_t dim) {
   for (int64_t d = 0; d < dim; d += LANES)
-    for (int64_t key = 0; key < 32; key += 2) {
+    for (int64_t row = 0; row < 32; row += 2) {
       Halves first = {}, second = {};
-      if (key < count) std::memcpy(&first, v + key * v_step + d, sizeof first);
-      if (key + 1 < count) std::memcpy(&second, v + (key + 1) * v_step + d, sizeof second);
+      if (row < count) std::memcpy(&first, x + row * step + d, sizeof first);
+      if (row + 1 < count) std::memcpy(&second, x + (row + 1) * step + d, sizeof second);
       const auto both = __builtin_shufflevector(first, second, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21,
                                                 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
                                                 29, 14, 30, 15, 31);
-      std::memcpy(values + d / LANES * values_step + key / 2 * 32, &both, sizeof both);
+      std::memcpy(tiles + d / LANES * tile_step + row / 2 * 32, &both, sizeof both);
     }
 }
 
@@ -53,15 +57,15 @@ inline Floats power_of_two(Floats x) {
 }
 
 // scores [32, width] = q @ keys^T
-inline void score_tiles(QueryBlock& block, const bf16* keys, int64_t width, int64_t dim) {
+inline void score_tiles(float* scores, const bf16* q, const bf16* keys, int64_t width, int64_t dim) {
   const int64_t depth = dim / 32;
   for (int64_t key = 0; key < width; key += 32) {
     zero_sums();
     for (int64_t d = 0; d < depth; ++d) {
       const bf16* tile = keys + (key / 16 * depth + d) * TILE_SIZE;
-      add_products(block.q + d * 32, dim, tile, tile + depth * TILE_SIZE, true);
+      add_products(q + d * 32, dim, tile, tile + depth * TILE_SIZE, true);
     }
-    store_sums(block.scores + key, KEY_BLOCK);
+    store_sums(scores + key, KEY_BLOCK);
   }
 }
 
@@ -97,15 +101,15 @@ inline void weigh_row(QueryBlock& block, int64_t row, int64_t width, int64_t see
 }
 
 // sums [32, D] += weights @ values
-inline void add_values(QueryBlock& block, const bf16* values, int64_t values_step, int64_t width,
-                       int64_t dim) {
+inline void add_values(float* sums, const bf16* weights, const bf16* values, int64_t values_step,
+                       int64_t width, int64_t dim) {
   for (int64_t d = 0; d < dim; d += 32) {
-    load_sums(block.sums + d, dim);
+    load_sums(sums + d, dim);
     for (int64_t key = 0; key < width; key += 32) {
       const bf16* tile = values + d / 16 * values_step + key / 32 * TILE_SIZE;
-      add_products(block.weights + key, KEY_BLOCK, tile, tile + values_step, true);
+      add_products(weights + key, KEY_BLOCK, tile, tile + values_step, true);
     }
-    store_sums(block.sums + d, dim);
+    store_sums(sums + d, dim);
   }
 }
 
@@ -133,12 +137,13 @@ void run_query_block(const QueryTask& task, QueryBlock& block) {
   const int64_t last = task.causal ? std::min(task.num_keys, task.first + task.count) : task.num_keys;
   for (int64_t key = 0; key < last; key += KEY_BLOCK) {
     const int64_t width = std::min(KEY_BLOCK, (last - key + 31) / 32 * 32);
-    score_tiles(block, task.head.keys + key / 16 * (dim / 32) * TILE_SIZE, width, dim);
+    score_tiles(block.scores, block.q, task.head.keys + key / 16 * (dim / 32) * TILE_SIZE, width, dim);
     for (int64_t row = 0; row < QUERY_ROWS; ++row) {
       const int64_t seen = task.causal ? std::min(last, task.first + row + 1) : last;
       weigh_row(block, row, width, std::clamp<int64_t>(seen - key, 0, width), scale, dim);
     }
-    add_values(block, task.head.values + key / 32 * TILE_SIZE, task.values_step, width, dim);
+    add_values(block.sums, block.weights, task.head.values + key / 32 * TILE_SIZE, task.values_step,
+               width, dim);
   }
   for (int64_t row = 0; row < task.count; ++row) {
     const float total = sum(block.total[row]), share = 1.0f / total;
@@ -146,6 +151,11 @@ void run_query_block(const QueryTask& task, QueryBlock& block) {
       store(task.out + row * dim + d, load(block.sums + row * dim + d, LANES) * share, LANES);
     task.lse[row] = block.most[row] * 0.693147181f + std::log(total);
   }
+}
+
+// Row `row` and those behind it of x [N, H, M, D].
+inline const bf16* rows_of(const Tensor& x, int64_t n, int64_t head, int64_t row) {
+  return data(x) + n * x.stride(0) + head * x.stride(1) + row * x.stride(2);
 }
 
 // q [N, H, M, D], k and v [N, G, C, D]: the attention output [N, H, M, D] and its log-sum-exp [N, H, M].
@@ -160,11 +170,11 @@ std::tuple<Tensor, Tensor> tile_attention(Tensor q, Tensor k, Tensor v, bool cau
   parallel_for(0, batch * groups * blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t head = item / blocks, block = item % blocks, n = head / groups, g = head % groups;
-      tile_keys(key_tiles + head * head_size + block * 32 * dim,
-                value_tiles + head * head_size + block * TILE_SIZE,
-                data(k) + n * k.stride(0) + g * k.stride(1) + block * 32 * k.stride(2),
-                data(v) + n * v.stride(0) + g * v.stride(1) + block * 32 * v.stride(2), k.stride(2),
-                v.stride(2), std::min<int64_t>(32, keys - block * 32), dim, values_step);
+      const int64_t count = std::min<int64_t>(32, keys - block * 32);
+      tile_rows(key_tiles + head * head_size + block * 32 * dim, rows_of(k, n, g, block * 32),
+                k.stride(2), count, dim);
+      tile_columns(value_tiles + head * head_size + block * TILE_SIZE, values_step,
+                   rows_of(v, n, g, block * 32), v.stride(2), count, dim);
     }
   });
   const int64_t parts = (rows + QUERY_ROWS - 1) / QUERY_ROWS;
@@ -176,8 +186,7 @@ std::tuple<Tensor, Tensor> tile_attention(Tensor q, Tensor k, Tensor v, bool cau
       // Later queries see more: long and short ones by turns, so that cores end together.
       const int64_t part = turn % 2 ? parts - 1 - turn / 2 : turn / 2, first = part * QUERY_ROWS;
       const int64_t own = n * groups + head % heads / (heads / groups);
-      run_query_block({data(q) + n * q.stride(0) + head % heads * q.stride(1) + first * q.stride(2),
-                       q.stride(2), first, std::min(QUERY_ROWS, rows - first), keys, dim, causal,
+      run_query_block({rows_of(q, n, head % heads, first), q.stride(2), first, std::min(QUERY_ROWS, rows - first), keys, dim, causal,
                        {key_tiles + own * head_size, value_tiles + own * head_size}, values_step,
                        mutable_data(out) + (head * rows + first) * dim,
                        reinterpret_cast<float*>(lse.data_ptr()) + head * rows + first},
