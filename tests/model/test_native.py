@@ -214,7 +214,9 @@ def test_gradient_of_queries_on_tiles(
     part = MatmulKernel().dense(q.float(), k.float(), v.float())
     other = random(seed + 4, *part.out.shape).float()
     whole = Partial(*merge(part, (other, part.lse)))
-    exact = MatmulKernel().dense_query_gradient(grad.float(), q.float(), k.float(), v.float(), whole)
+    exact = MatmulKernel().dense_query_gradient(
+        grad.float(), q.float(), k.float(), v.float(), whole
+    )
     fast = TileKernel().dense_query_gradient(
         grad, q, k, v, Partial(whole.out.to(q.dtype), whole.lse)
     )
