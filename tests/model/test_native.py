@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from descant.model import MatmulKernel, NativeDecode, Partial, load_native, merge
+from descant.model import MatmulKernel, NativeKernel, Partial, load_native, merge
 from descant.model.linear import TiledPair, TiledWeight, has_tiles
 from descant.model.native import _built
 from descant.model.ops import NativeOps, Ops, Rotation, TorchOps
@@ -81,12 +81,28 @@ def test_single_tokens_over_scattered_slots(
         [torch.randperm(num_slots, generator=generator)[: max(lengths)] for _ in lengths]
     )
     arguments = (q, keys, values, slots, torch.tensor(lengths))
-    fast, slow = NativeDecode().decode(*arguments), MatmulKernel().decode(*arguments)
+    fast, slow = NativeKernel().decode(*arguments), MatmulKernel().decode(*arguments)
     # The twin rounds its scores to bfloat16.
     assert torch.allclose(fast.float(), slow.float(), atol=0.03)
     exact = MatmulKernel().decode(*(x.float() for x in arguments[:3]), *arguments[3:])
     # Weights are rounded to bfloat16, as its products are.
     assert torch.allclose(fast.float(), exact, atol=0.02)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=SEEDS,
+    tokens=st.integers(1, 16),
+    share=st.integers(1, 3),
+    dim=st.sampled_from([8, 64, 80]),
+)
+def test_a_few_tokens_among_themselves(seed: int, tokens: int, share: int, dim: int) -> None:
+    fused = random(seed, 3, tokens, 2 * (share + 2), dim).transpose(1, 2)
+    q, k, v = fused.split([2 * share, 2, 2], 1)
+    fast = NativeKernel().causal(q, k, v)
+    slow = MatmulKernel().causal(q.float(), k.float(), v.float())
+    assert torch.allclose(fast.out.float(), slow.out, rtol=2**-7, atol=1e-3)
+    assert torch.allclose(fast.lse, slow.lse, atol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -53,7 +54,7 @@ class LoraAdapter:
     IBM's first package."""
     weights: Mapping[tuple[int, Module], LoraPair]
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """The largest rank of any module."""
         return max(pair.rank for pair in self.weights.values())

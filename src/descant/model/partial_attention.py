@@ -18,6 +18,7 @@ from descant.model.native import has_amx, is_native
 
 _QUERY_BLOCK = 256
 _MIN_TILE_QUERIES = 12
+_MAX_SHORT_TOKENS = 16
 
 # Finite, so that a row that sees nothing merges right.
 _HIDDEN = -1e30
@@ -152,8 +153,15 @@ class CpuFlashKernel(MatmulKernel):
         )
 
 
-class NativeDecode(MatmulKernel):
-    """One token of each sequence in C++: keys are read where they are, and copied nowhere."""
+class NativeKernel(MatmulKernel):
+    """A token of each sequence, or a few, in C++: keys are read where they are, and copied nowhere."""
+
+    def causal(self, q: Chunk, k: ChunkKeys, v: ChunkKeys) -> Partial:
+        """See `AttentionKernel.causal`."""
+        if q.shape[2] > _MAX_SHORT_TOKENS:
+            return super().causal(q, k, v)
+        rows = map(_with_dense_rows, (q, k, v))
+        return Partial(*torch.ops.descant.short_attention.default(*rows))
 
     def decode(self, q: Tokens, keys: Pool, values: Pool, slots: Slots, lengths: Lengths) -> Tokens:
         """See `AttentionKernel.decode`."""
@@ -161,7 +169,7 @@ class NativeDecode(MatmulKernel):
         return out
 
 
-class TileKernel(NativeDecode, CpuFlashKernel):
+class TileKernel(NativeKernel, CpuFlashKernel):
     """C++ on AMX tiles, 32 queries by 128 keys at a time; the fused kernel where those are fewer."""
 
     def dense(self, q: Rows, k: Keys, v: Keys, mask: Mask | None = None) -> Partial:
@@ -203,7 +211,7 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> AttentionKernel:
         return TileKernel()
     if torch.cpu._is_amx_tile_supported():
         return CpuFlashKernel()
-    return NativeDecode() if has_native else MatmulKernel()
+    return NativeKernel() if has_native else MatmulKernel()
 
 
 def _fits_tiles(q: Tensor) -> bool:

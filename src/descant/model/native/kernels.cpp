@@ -8,6 +8,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "elementwise.h"
+#include "short_attention.h"
 #include "single_rows.h"
 
 #if defined(__AMX_BF16__)
@@ -26,6 +27,7 @@ STABLE_TORCH_LIBRARY(descant, m) {
   m.def("silu_mul(Tensor gate, Tensor up) -> Tensor");
   m.def("write_slots(Tensor(a!) cache, Tensor x, Tensor slots) -> ()");
   m.def("decode_attention(Tensor q, Tensor keys, Tensor values, Tensor slots, Tensor lengths) -> Tensor");
+  m.def("short_attention(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor)");
   m.def("linear_row(Tensor x, Tensor weight) -> Tensor");
 #if defined(__AMX_BF16__)
   m.def("tile_linear(Tensor x, Tensor weight) -> Tensor");
@@ -48,6 +50,7 @@ STABLE_TORCH_LIBRARY_IMPL(descant, CPU, m) {
   m.impl("silu_mul", TORCH_BOX(&silu_mul));
   m.impl("write_slots", TORCH_BOX(&write_slots));
   m.impl("decode_attention", TORCH_BOX(&decode_attention));
+  m.impl("short_attention", TORCH_BOX(&short_attention));
   m.impl("linear_row", TORCH_BOX(&linear_row));
 #if defined(__AMX_BF16__)
   m.impl("tile_linear", TORCH_BOX(&tile_linear));

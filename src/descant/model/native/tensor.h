@@ -26,6 +26,11 @@ bf16* mutable_data(const Tensor& x) { return reinterpret_cast<bf16*>(x.data_ptr(
 template <class T>
 const T* values_of(const Tensor& x) { return reinterpret_cast<const T*>(x.data_ptr()); }
 
+// Row `row` and those behind it of x [N, H, M, D].
+inline const bf16* rows_of(const Tensor& x, int64_t n, int64_t head, int64_t row) {
+  return data(x) + n * x.stride(0) + head * x.stride(1) + row * x.stride(2);
+}
+
 // Asks memory for what is needed soon.
 template <class T>
 inline void ask_for(const T* from, int64_t count) {

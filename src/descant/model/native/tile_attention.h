@@ -153,11 +153,6 @@ void run_query_block(const QueryTask& task, QueryBlock& block) {
   }
 }
 
-// Row `row` and those behind it of x [N, H, M, D].
-inline const bf16* rows_of(const Tensor& x, int64_t n, int64_t head, int64_t row) {
-  return data(x) + n * x.stride(0) + head * x.stride(1) + row * x.stride(2);
-}
-
 // q [N, H, M, D], k and v [N, G, C, D]: the attention output [N, H, M, D] and its log-sum-exp [N, H, M].
 std::tuple<Tensor, Tensor> tile_attention(Tensor q, Tensor k, Tensor v, bool causal) {
   const int64_t batch = q.size(0), heads = q.size(1), rows = q.size(2), dim = q.size(3);
