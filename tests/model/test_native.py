@@ -146,7 +146,7 @@ def test_tiles_of_two_modules_that_take_turns(seed: int, tokens: int) -> None:
     keys=st.integers(1, 300),
     dim=st.sampled_from([32, 64, 128]),
     is_causal=st.booleans(),
-    scale=st.sampled_from([0.1, 1.0, 8.0]),
+    scale=st.sampled_from([0.1, 1.0, 8.0, 64.0]),
 )
 def test_attention_on_tiles(
     seed: int, queries: int, keys: int, dim: int, is_causal: bool, scale: float
@@ -162,7 +162,8 @@ def test_attention_on_tiles(
             (MatmulKernel(), (q.float(), k.float(), v.float())),
         )
     )
-    assert torch.allclose(fast.out.float(), slow.out, atol=0.02)
+    # Weights are cut to bfloat16.
+    assert torch.allclose(fast.out.float(), slow.out, atol=0.02, rtol=2**-7)
     assert torch.allclose(fast.lse, slow.lse, atol=1e-3, rtol=1e-4)
 
 
@@ -218,7 +219,7 @@ def test_a_compiler_that_fails_is_reported(tmp_path: Path) -> None:
     queries=st.integers(12, 90),
     keys=st.integers(1, 300),
     dim=st.sampled_from([32, 64, 128]),
-    scale=st.sampled_from([0.1, 1.0, 8.0]),
+    scale=st.sampled_from([0.1, 1.0, 8.0, 64.0]),
 )
 def test_gradient_of_queries_on_tiles(
     seed: int, queries: int, keys: int, dim: int, scale: float

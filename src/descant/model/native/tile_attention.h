@@ -7,6 +7,8 @@
 namespace {
 
 constexpr int64_t QUERY_ROWS = 32, KEY_BLOCK = 128, MAX_HEAD = 128;
+// What the weights of a query may add up to before they are scaled anew: floats reach twice as far.
+constexpr float MOST = 0x1p60f;
 
 // Keys of one head cut as a weight [keys, D], values as one of [D, keys].
 struct TiledHead {
@@ -24,18 +26,19 @@ inline void tile_rows(bf16* tiles, const bf16* x, int64_t step, int64_t count, i
     }
 }
 
-// Cuts up to 32 rows of x into tiles of a weight [D, rows], `tile_step` apart for every 16 of D.
+// Cuts up to 32 rows of x into tiles of a weight [D, rows], `tile_step` apart for every 16 of D; rows r
+// and r + 16 become neighbours.
 inline void tile_columns(bf16* tiles, int64_t tile_step, const bf16* x, int64_t step, int64_t count,
                          int64_t dim) {
   for (int64_t d = 0; d < dim; d += LANES)
-    for (int64_t row = 0; row < 32; row += 2) {
+    for (int64_t row = 0; row < LANES; ++row) {
       Halves first = {}, second = {};
       if (row < count) std::memcpy(&first, x + row * step + d, sizeof first);
-      if (row + 1 < count) std::memcpy(&second, x + (row + 1) * step + d, sizeof second);
+      if (row + LANES < count) std::memcpy(&second, x + (row + LANES) * step + d, sizeof second);
       const auto both = __builtin_shufflevector(first, second, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21,
                                                 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
                                                 29, 14, 30, 15, 31);
-      std::memcpy(tiles + d / LANES * tile_step + row / 2 * 32, &both, sizeof both);
+      std::memcpy(tiles + d / LANES * tile_step + row * 32, &both, sizeof both);
     }
 }
 
@@ -44,16 +47,24 @@ struct alignas(64) QueryBlock {
   float scores[QUERY_ROWS * KEY_BLOCK], sums[QUERY_ROWS * MAX_HEAD];
   bf16 q[QUERY_ROWS * MAX_HEAD], weights[QUERY_ROWS * KEY_BLOCK];
   Floats total[QUERY_ROWS];
-  float most[QUERY_ROWS];
+  // The score whose weight is 1, as a power of two.
+  float reference[QUERY_ROWS];
 };
 
-// 2^x for x up to 0, to about 4e-5: weights are rounded to bfloat16.
+// Weights lose their last sixteen bits. What that takes off on average, they have more before.
+constexpr float CUT = 1.0028f;
+
+// CUT * 2^x, to about 1e-4.
 inline Floats power_of_two(Floats x) {
-  const Floats low = Floats{} - 126.0f;
-  x = x < low ? low : x;
-  const Floats n = x + 12582912.0f, f = x - (n - 12582912.0f);
-  const Floats p = 1.0f + f * (0.693147181f + f * (0.240226507f + f * (0.0555041087f + f * 0.00961812911f)));
-  return (Floats)((Ints)p + ((Ints)n << 23));
+  const Floats f = (Floats)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEG_INF);
+  const Floats p = CUT * 0.999925f + f * (CUT * 0.695833f + f * (CUT * 0.226068f + f * (CUT * 0.0780237f)));
+  return (Floats)_mm512_scalef_ps((__m512)p, (__m512)x);
+}
+
+// Element i of both next to each other, cut to bfloat16.
+inline void store_neighbours(bf16* to, Floats first, Floats second) {
+  const Bits both = ((Bits)second & 0xffff0000u) | ((Bits)first >> 16);
+  std::memcpy(to, &both, sizeof both);
 }
 
 // scores [32, width] = q @ keys^T
@@ -69,35 +80,51 @@ inline void score_tiles(float* scores, const bf16* q, const bf16* keys, int64_t 
   }
 }
 
-// Scores of one query become weights relative to the largest so far; `seen` keys of the block count.
-// The others weigh 2^-126, next to nothing: every query sees a key of the first block.
-inline void weigh_row(QueryBlock& block, int64_t row, int64_t width, int64_t seen, float scale,
-                      int64_t dim) {
-  float* scores = block.scores + row * KEY_BLOCK;
+// Weighs a row of scores by the query's reference; returns the sum of the weights, lane by lane. Keys c
+// and c + 16 become neighbours.
+inline Floats weigh_row(QueryBlock& block, int64_t row, int64_t width, float scale) {
+  const float *scores = block.scores + row * KEY_BLOCK, reference = block.reference[row];
   bf16* weights = block.weights + row * KEY_BLOCK;
-  for (int64_t c = seen; c < width; ++c) scores[c] = -1e30f;
-  Floats most = load(scores, LANES);
-  for (int64_t c = LANES; c < width; c += LANES) {
-    const Floats score = load(scores + c, LANES);
-    most = score > most ? score : most;
-  }
-  const float largest = std::max(block.most[row], _mm512_reduce_max_ps((__m512)most) * scale);
   Floats total = {};
-  for (int64_t c = 0; c < width; c += LANES) {
-    const Floats weight = power_of_two(load(scores + c, LANES) * scale - largest);
-    const __m256bh rounded = _mm512_cvtneps_pbh((__m512)weight);
-    total += weight;
-    std::memcpy(weights + c, &rounded, sizeof rounded);
+  for (int64_t c = 0; c < width; c += 2 * LANES) {
+    const Floats first = power_of_two(load(scores + c, LANES) * scale - reference);
+    const Floats second = power_of_two(load(scores + c + LANES, LANES) * scale - reference);
+    store_neighbours(weights + c, first, second);
+    total += first + second;
   }
-  if (largest == block.most[row]) {
-    block.total[row] += total;
-    return;
-  }
-  const float share = std::exp2(block.most[row] - largest);
-  block.total[row] = block.total[row] * share + total;
-  block.most[row] = largest;
+  return total;
+}
+
+inline float largest_score(const QueryBlock& block, int64_t row, int64_t width) {
+  const float* scores = block.scores + row * KEY_BLOCK;
+  Floats most = load(scores, LANES);
+  for (int64_t c = LANES; c < width; c += LANES)
+    most = (Floats)_mm512_max_ps((__m512)most, (__m512)load(scores + c, LANES));
+  return _mm512_reduce_max_ps((__m512)most);
+}
+
+// Makes the largest score of a row its reference, which earlier weights follow.
+[[gnu::noinline]] void move_reference(QueryBlock& block, int64_t row, int64_t width, float scale,
+                                      int64_t dim) {
+  const float reference = largest_score(block, row, width) * scale;
+  const float share = std::exp2(block.reference[row] - reference);
+  block.reference[row] = reference;
+  block.total[row] *= share;
   float* sums = block.sums + row * dim;
   for (int64_t d = 0; d < dim; d += LANES) store(sums + d, load(sums + d, LANES) * share, LANES);
+}
+
+// Scores become weights. A query's reference is its largest score among the first keys, and moves only
+// where weights by it get too large: no maximum is looked for, and sums are seldom scaled anew.
+inline void weigh_rows(QueryBlock& block, int64_t width, float scale, int64_t dim) {
+  for (int64_t row = 0; row < QUERY_ROWS; ++row) {
+    Floats total = weigh_row(block, row, width, scale);
+    if (_mm512_cmp_ps_mask((__m512)total, (__m512)(Floats{} + MOST), _CMP_NLT_UQ)) {
+      move_reference(block, row, width, scale, dim);
+      total = weigh_row(block, row, width, scale);
+    }
+    block.total[row] += total;
+  }
 }
 
 // sums [32, D] += weights @ values
@@ -129,7 +156,6 @@ void run_query_block(const QueryTask& task, QueryBlock& block) {
   for (int64_t row = 0; row < QUERY_ROWS; ++row) {
     if (row < task.count) std::memcpy(block.q + row * dim, task.q + row * task.q_step, dim * 2);
     else std::memset(block.q + row * dim, 0, dim * 2);
-    block.most[row] = -1e30f;
     block.total[row] = Floats{};
   }
   std::memset(block.sums, 0, QUERY_ROWS * dim * sizeof(float));
@@ -140,16 +166,19 @@ void run_query_block(const QueryTask& task, QueryBlock& block) {
     score_tiles(block.scores, block.q, task.head.keys + key / 16 * (dim / 32) * TILE_SIZE, width, dim);
     for (int64_t row = 0; row < QUERY_ROWS; ++row) {
       const int64_t seen = task.causal ? std::min(last, task.first + row + 1) : last;
-      weigh_row(block, row, width, std::clamp<int64_t>(seen - key, 0, width), scale, dim);
+      float* scores = block.scores + row * KEY_BLOCK;
+      for (int64_t c = std::max<int64_t>(seen - key, 0); c < width; ++c) scores[c] = -1e30f;
+      if (key == 0) block.reference[row] = largest_score(block, row, width) * scale;
     }
+    weigh_rows(block, width, scale, dim);
     add_values(block.sums, block.weights, task.head.values + key / 32 * TILE_SIZE, task.values_step,
                width, dim);
   }
   for (int64_t row = 0; row < task.count; ++row) {
-    const float total = sum(block.total[row]), share = 1.0f / total;
+    const float total = _mm512_reduce_add_ps((__m512)block.total[row]) / CUT, share = 1.0f / total;
     for (int64_t d = 0; d < dim; d += LANES)
       store(task.out + row * dim + d, load(block.sums + row * dim + d, LANES) * share, LANES);
-    task.lse[row] = block.most[row] * 0.693147181f + std::log(total);
+    task.lse[row] = block.reference[row] * 0.693147181f + std::log(total);
   }
 }
 

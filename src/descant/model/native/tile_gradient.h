@@ -43,19 +43,17 @@ inline void read_queries(const GradientTask& task, GradientBlock& block) {
   }
 }
 
-// weights = exp(score - lse) * (pull - delta)
+// weights = exp(score - lse) * (pull - delta); keys c and c + 16 become neighbours.
 inline void weigh_pulls(GradientBlock& block, int64_t row, int64_t width, float scale) {
   const float lse = block.lse[row], delta = block.delta[row];
   const float *scores = block.scores + row * KEY_BLOCK, *pulls = block.pulls + row * KEY_BLOCK;
-  bf16* weights = block.weights + row * KEY_BLOCK;
-  for (int64_t c = 0; c < width; c += LANES) {
-    Floats power = load(scores + c, LANES) * scale - lse;
+  const auto weight = [&](int64_t c) {
+    const Floats power = load(scores + c, LANES) * scale - lse;
     // A weight is at most 1; keys behind the last are zeros, and theirs may be anything finite.
-    power = power > 0 ? Floats{} : power;
-    const Floats weight = power_of_two(power) * (load(pulls + c, LANES) - delta);
-    const __m256bh rounded = _mm512_cvtneps_pbh((__m512)weight);
-    std::memcpy(weights + c, &rounded, sizeof rounded);
-  }
+    return power_of_two(power > 0 ? Floats{} : power) * (load(pulls + c, LANES) - delta);
+  };
+  for (int64_t c = 0; c < width; c += 2 * LANES)
+    store_neighbours(block.weights + row * KEY_BLOCK + c, weight(c), weight(c + LANES));
 }
 
 void run_gradient_block(const GradientTask& task, GradientBlock& block) {
