@@ -120,9 +120,8 @@ Tensor silu_mul(Tensor gate, Tensor up) {
   parallel_for(0, rows, 8, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       each(width, [&](int64_t i, int64_t n) {
-        const Floats x = load(g + row * gate_step + i, n);
-        store(to + row * width + i,
-              rounded(x / (1.0f + exponential(-x))) * load(u + row * up_step + i, n), n);
+        const Floats x = load(g + row * gate_step + i, n), y = load(u + row * up_step + i, n);
+        store(to + row * width + i, silu_times(x, y), n);
       });
   });
   return out;

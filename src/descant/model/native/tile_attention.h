@@ -54,13 +54,6 @@ struct alignas(64) QueryBlock {
 // Weights lose their last sixteen bits. What that takes off on average, they have more before.
 constexpr float CUT = 1.0028f;
 
-// CUT * 2^x, to about 1e-4.
-inline Floats power_of_two(Floats x) {
-  const Floats f = (Floats)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEG_INF);
-  const Floats p = CUT * 0.999925f + f * (CUT * 0.695833f + f * (CUT * 0.226068f + f * (CUT * 0.0780237f)));
-  return (Floats)_mm512_scalef_ps((__m512)p, (__m512)x);
-}
-
 // Element i of both next to each other, cut to bfloat16.
 inline void store_neighbours(bf16* to, Floats first, Floats second) {
   const Bits both = ((Bits)second & 0xffff0000u) | ((Bits)first >> 16);
@@ -87,8 +80,8 @@ inline Floats weigh_row(QueryBlock& block, int64_t row, int64_t width, float sca
   bf16* weights = block.weights + row * KEY_BLOCK;
   Floats total = {};
   for (int64_t c = 0; c < width; c += 2 * LANES) {
-    const Floats first = power_of_two(load(scores + c, LANES) * scale - reference);
-    const Floats second = power_of_two(load(scores + c + LANES, LANES) * scale - reference);
+    const Floats first = power_of_two<CUT>(load(scores + c, LANES) * scale - reference);
+    const Floats second = power_of_two<CUT>(load(scores + c + LANES, LANES) * scale - reference);
     store_neighbours(weights + c, first, second);
     total += first + second;
   }

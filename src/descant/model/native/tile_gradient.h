@@ -50,7 +50,7 @@ inline void weigh_pulls(GradientBlock& block, int64_t row, int64_t width, float 
   const auto weight = [&](int64_t c) {
     const Floats power = load(scores + c, LANES) * scale - lse;
     // A weight is at most 1; keys behind the last are zeros, and theirs may be anything finite.
-    return power_of_two(power > 0 ? Floats{} : power) * (load(pulls + c, LANES) - delta);
+    return power_of_two<CUT>(power > 0 ? Floats{} : power) * (load(pulls + c, LANES) - delta);
   };
   for (int64_t c = 0; c < width; c += 2 * LANES)
     store_neighbours(block.weights + row * KEY_BLOCK + c, weight(c), weight(c + LANES));

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512BF16__) || defined(__AVX512VNNI__) || defined(__AMX_BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -55,7 +55,11 @@ inline Bits rounded_bits(Floats x) {
 inline Floats rounded(Floats x) { return (Floats)(rounded_bits(x) & 0xffff0000u); }
 
 inline void store(bf16* to, Floats x, int64_t count) {
+#if defined(__AVX512BF16__)
+  const __m256bh halves = _mm512_cvtneps_pbh((__m512)x);
+#else
   const Halves halves = __builtin_convertvector(rounded_bits(x) >> 16, Halves);
+#endif
   copy(to, &halves, count, sizeof(bf16));
 }
 
@@ -83,8 +87,24 @@ inline Vector sums_of(Vector* x) {
   return pair_sums(x[0], x[1]);
 }
 
-// exp to about 1e-6.
+#if defined(__AVX512DQ__)
+// FACTOR * 2^x, to about 1e-4: attention's weights, which become bfloat16, need no more.
+template <float FACTOR>
+inline Floats power_of_two(Floats x) {
+  const Floats f = (Floats)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEG_INF);
+  const Floats p = FACTOR * 0.999925f + f * (FACTOR * 0.695833f + f * (FACTOR * 0.226068f + f * (FACTOR * 0.0780237f)));
+  return (Floats)_mm512_scalef_ps((__m512)p, (__m512)x);
+}
+#endif
+
+// exp to about 1e-6, and never infinite.
 inline Floats exponential(Floats x) {
+#if defined(__AVX512DQ__)
+  const Floats power = (Floats)_mm512_min_ps(_mm512_set1_ps(127.0f), (__m512)(x * 1.44269504f));
+  const Floats f = (Floats)_mm512_reduce_ps((__m512)power, _MM_FROUND_TO_NEG_INF);
+  const Floats p = 0.999999925f + f * (0.693153073f + f * (0.240153621f + f * (0.055826308f + f * (0.00898935107f + f * (0.00187757235f)))));
+  return (Floats)_mm512_scalef_ps((__m512)p, (__m512)power);
+#else
   const Floats low = Floats{} - 87.0f, high = Floats{} + 88.0f;
   x = x < low ? low : x;
   x = x > high ? high : x;
@@ -95,6 +115,22 @@ inline Floats exponential(Floats x) {
                    f * (0.00833333333f + f * 0.00138888889f)))));
   const Ints power = (__builtin_convertvector(n, Ints) + 127) << 23;
   return p * (Floats)power;
+#endif
+}
+
+// 1 / x to about 1e-7.
+inline Floats reciprocal(Floats x) {
+#if defined(__AVX512F__)
+  const Floats guess = (Floats)_mm512_rcp14_ps((__m512)x);
+  return guess * (2.0f - x * guess);
+#else
+  return 1.0f / x;
+#endif
+}
+
+// silu(gate) * up, rounded where PyTorch rounds.
+inline Floats silu_times(Floats gate, Floats up) {
+  return rounded(gate * reciprocal(1.0f + exponential(-gate))) * up;
 }
 
 // sums[i] += a[2i] * b[2i] + a[2i+1] * b[2i+1], of bfloat16 pairs.
