@@ -45,7 +45,7 @@ class Product(Protocol):
     """x @ weight.T by an int8 weight."""
 
     def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
-        """Return the product, in float32 or in x's dtype."""
+        """Return the product."""
         ...
 
 
@@ -65,7 +65,7 @@ class Int8Linear(nn.Module):
         # The products have no backward and would give no gradient without an error.
         assert not needs_gradient, "a quantized model cannot train"
         y = self.product(x)
-        return (y if self.bias is None else y + self.bias).to(x.dtype)
+        return y if self.bias is None else y + self.bias
 
     def parts(self, x: Float[Tensor, "T I"]) -> Sequence[Float[Tensor, "T _"]]:
         """Return the output of each module."""
@@ -148,7 +148,7 @@ class ByteProduct(OneDnnProduct):
 
     def _multiply(self, x: Tensor) -> Tensor:
         digit, scale = to_byte(x)
-        return self._digit_sums(digit).mul_(scale)
+        return self._digit_sums(digit).mul_(scale).to(x.dtype)
 
 
 class TwoByteProduct(OneDnnProduct):
@@ -159,7 +159,7 @@ class TwoByteProduct(OneDnnProduct):
     def _multiply(self, x: Tensor) -> Tensor:
         high, low, scale = to_two_bytes(x)
         high_sums, low_sums = self._digit_sums(torch.cat([high, low])).tensor_split(2)
-        return torch.add(low_sums, high_sums, alpha=256).mul_(scale)
+        return torch.add(low_sums, high_sums, alpha=256).mul_(scale).to(x.dtype)
 
 
 _PLAIN: Mapping[Quantization, type[PlainProduct]] = {"int8": PlainProduct, "w8a8": PlainByteProduct}

@@ -246,16 +246,16 @@ inline Floats digit_sums(const uint8_t* digits, const int8_t* values, const floa
   return __builtin_convertvector(sums_of(parts) - 128 * all, Floats) * load(scales, count);
 }
 
-// x [1, K], weight [O, K] in int8 with a scale [O] and the sum [O] of each row: x @ (weight * scale)^T
-// in float32, activations rounded to one digit or to two.
+// x [1, K], weight [O, K] in int8 with a scale [O] and the sum [O] of each row: x @ (weight * scale)^T,
+// activations rounded to one digit or to two.
 Tensor byte_row(Tensor x, Tensor weight, Tensor scale, Tensor sums, bool two) {
   const int64_t outputs = weight.size(0), width = weight.size(1);
-  Tensor out = torch::stable::new_empty(scale, {1, outputs});
+  Tensor out = torch::stable::new_empty(x, {1, outputs});
   const Digits digits = digits_of(data(x), width, two);
   const int8_t* w = values_of<int8_t>(weight);
   const float* scales = values_of<float>(scale);
   const int32_t* totals = values_of<int32_t>(sums);
-  float* to = reinterpret_cast<float*>(out.data_ptr());
+  bf16* to = mutable_data(out);
   parallel_for(0, outputs, 64, [&](int64_t begin, int64_t end) {
     each(end - begin, [&](int64_t offset, int64_t n) {
       const int64_t row = begin + offset;
