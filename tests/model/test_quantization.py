@@ -16,8 +16,11 @@ from descant.model.quantization import (
     Int8Linear,
     PlainByteProduct,
     PlainProduct,
+    TiledByteProduct,
+    TiledTwoByteProduct,
     TwoByteProduct,
     has_byte_products,
+    has_byte_tiles,
     quantize,
     quantize_channels,
     to_byte,
@@ -31,6 +34,10 @@ CPU = torch.device("cpu")
 KINDS: tuple[Quantization, ...] = ("int8", "w8a8")
 needs_byte_products = pytest.mark.skipif(
     not has_byte_products(CPU), reason="no product of bytes on this CPU"
+)
+
+needs_byte_tiles = pytest.mark.skipif(
+    not has_byte_tiles(torch.empty(32, 64, dtype=torch.bfloat16)), reason="no AMX on this processor"
 )
 
 # Relative root-mean-square errors of the tiny models' logits, whose 32 or 64 channels average out
@@ -93,11 +100,60 @@ def test_products_of_bytes_equal_their_plain_twins(shape: tuple[int, ...], seed:
     assert (TwoByteProduct(weight)(x) - PlainProduct(weight)(x)).abs().le(bound).all()
 
 
-@needs_byte_products
-@pytest.mark.parametrize("product", [ByteProduct, TwoByteProduct])
-def test_an_output_does_not_depend_on_the_rest_of_the_step(product: type) -> None:
-    multiply = product(quantize_channels(random(24, 40, seed=2)))
-    x = random(1200, 40, seed=3).bfloat16()
+@needs_byte_tiles
+@settings(max_examples=40, deadline=None)
+@given(
+    tokens=st.integers(2, 90),
+    pairs=st.integers(1, 5),
+    depth=st.sampled_from([1, 2, 9]),
+    seed=st.integers(0, 99),
+)
+def test_tiles_of_bytes_equal_their_plain_twins(
+    tokens: int, pairs: int, depth: int, seed: int
+) -> None:
+    wide = random(tokens, 64 * depth + 8, seed=seed).bfloat16()
+    x = wide[:, : 64 * depth]
+    weight = quantize_channels(random(32 * pairs, 64 * depth, seed=9))
+    for product, largest in ((TiledByteProduct, 127), (TiledTwoByteProduct, 127 * 256)):
+        scale = (x.float().abs().amax(-1, keepdim=True) / largest).clamp_min(2**-126)
+        digits = (x.float() * (1 / scale)).round()
+        exact = digits.double() @ weight.values.double().T * (scale * weight.scale).double()
+        sizes = (scale * digits).abs().double() @ weight.values.abs().double().T * weight.scale
+        got = product(weight)(x).double()
+        # Whole sums: what is left is float32's rounding, and bfloat16's at the end.
+        assert (got - exact).abs().le(2**-8 * exact.abs() + 1e-6 * sizes).all()
+
+
+@needs_byte_tiles
+@pytest.mark.parametrize("product", [TiledByteProduct, TiledTwoByteProduct])
+def test_tiles_of_bytes_are_close_to_the_plain_weight(product: type) -> None:
+    x, weight = random(40, 128, seed=1).bfloat16(), random(64, 128, seed=2)
+    got = product(quantize_channels(weight))(x)
+    assert relative_error(got.float(), x.float() @ weight.T) < 0.015
+
+
+@needs_byte_tiles
+@pytest.mark.parametrize("product", [TiledByteProduct, TiledTwoByteProduct])
+def test_what_is_not_a_number_stays_so(product: type) -> None:
+    x = torch.ones(3, 64, dtype=torch.bfloat16)
+    x[1, 5] = torch.nan
+    y = product(quantize_channels(random(32, 64, seed=2)))(x)
+    assert torch.isnan(y[1]).all()
+    assert torch.isfinite(y[[0, 2]]).all()
+
+
+@pytest.mark.parametrize(
+    ("product", "inputs"),
+    [
+        pytest.param(ByteProduct, 40, marks=needs_byte_products),
+        pytest.param(TwoByteProduct, 40, marks=needs_byte_products),
+        pytest.param(TiledByteProduct, 64, marks=needs_byte_tiles),
+        pytest.param(TiledTwoByteProduct, 64, marks=needs_byte_tiles),
+    ],
+)
+def test_an_output_does_not_depend_on_the_rest_of_the_step(product: type, inputs: int) -> None:
+    multiply = product(quantize_channels(random(32, inputs, seed=2)))
+    x = random(1200, inputs, seed=3).bfloat16()
     whole = multiply(x)
     for rows in (slice(0, 1), slice(511, 514), slice(1000, 1200)):
         assert torch.equal(multiply(x[rows]), whole[rows])

@@ -1,10 +1,10 @@
 """Linear layers with int8 weights, and the products behind them.
 
-A weight has one symmetric scale an output channel. Where the processor multiplies bytes (VNNI, AMX),
-oneDNN's product of unsigned by signed bytes does the work: its sums are whole numbers, so a token's
-output is the same bits whatever else is in the step. Activations go in as one byte each (``w8a8``) or,
-where they keep their precision (``int8``), as two: an upper and a lower digit to base 256, further
-rows of the same product. Elsewhere the plain twin dequantizes the weight in every call.
+A weight has one symmetric scale an output channel. Where the processor multiplies bytes (AMX, VNNI),
+sums are whole numbers, so a token's output is the same bits whatever else is in the step: on AMX tiles
+in C++, else in oneDNN. Activations go in as one byte each (``w8a8``) or, where they keep their
+precision (``int8``), as two: an upper and a lower digit to base 256, further rows of the same product.
+Elsewhere the plain twin dequantizes the weight in every call.
 
 Kinds and per-token scales as in LLM.int8() (arXiv 2208.07339) and ZeroQuant (arXiv 2206.01861),
 without outlier columns.
@@ -21,7 +21,7 @@ from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 
 from descant.model.linear import Linear, split
-from descant.model.native import load_native
+from descant.model.native import has_amx, load_native
 from descant.model.ops import Ops
 from descant.schema import Quantization
 
@@ -162,14 +162,57 @@ class TwoByteProduct(OneDnnProduct):
         return torch.add(low_sums, high_sums, alpha=256).mul_(scale).to(x.dtype)
 
 
+class TiledByteProduct:
+    """AMX tiles of bytes, read in order; activations of one byte. Its twin is `PlainByteProduct`."""
+
+    def __init__(self, weight: Int8Weight):
+        self.tiles = to_byte_tiles(weight.values)
+        self.scale = weight.scale
+
+    def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
+        """See `Product`."""
+        y: Tensor = torch.ops.descant.tile_bytes.default(x, self.tiles, self.scale)
+        return y
+
+
+class TiledTwoByteProduct(TiledByteProduct):
+    """AMX tiles of bytes; activations of two bytes. Its twin is `PlainProduct`."""
+
+    def __call__(self, x: Float[Tensor, "T I"]) -> Float[Tensor, "T O"]:
+        """See `Product`."""
+        y: Tensor = torch.ops.descant.tile_two_bytes.default(x, self.tiles, self.scale)
+        return y
+
+
+def to_byte_tiles(values: Int8[Tensor, "O I"]) -> Int8[Tensor, "O16 I64 16 16 4"]:
+    """Cut into tiles of 16 outputs by 64 inputs; four inputs of an output are neighbours."""
+    outputs, inputs = values.shape
+    tiles = values.view(outputs // 16, 16, inputs // 64, 16, 4)
+    return tiles.permute(0, 2, 3, 1, 4).contiguous()
+
+
+def has_byte_tiles(weight: Float[Tensor, "O I"]) -> bool:
+    """Return whether products by this weight can go through the processor's tiles."""
+    outputs, inputs = weight.shape
+    fits = outputs % 32 == 0 and inputs % 64 == 0
+    return fits and has_amx(weight.device, weight.dtype)
+
+
+_TILED: Mapping[Quantization, type[TiledByteProduct]] = {
+    "int8": TiledTwoByteProduct,
+    "w8a8": TiledByteProduct,
+}
 _PLAIN: Mapping[Quantization, type[PlainProduct]] = {"int8": PlainProduct, "w8a8": PlainByteProduct}
 _ONEDNN: Mapping[Quantization, type[OneDnnProduct]] = {"int8": TwoByteProduct, "w8a8": ByteProduct}
 
 
 def quantize(linear: Linear, kind: Quantization) -> Int8Linear:
     """Return the layer with its weight in int8, multiplied the best way this machine has."""
+    weight = quantize_channels(linear.weight.detach())
+    if has_byte_tiles(linear.weight):
+        return Int8Linear(linear, _TILED[kind](weight))
     products = _ONEDNN if has_byte_products(linear.weight.device) else _PLAIN
-    return Int8Linear(linear, products[kind](quantize_channels(linear.weight.detach())))
+    return Int8Linear(linear, products[kind](weight))
 
 
 def has_byte_products(device: torch.device) -> bool:

@@ -11,8 +11,9 @@
 #include "short_attention.h"
 #include "single_rows.h"
 
-#if defined(__AMX_BF16__)
+#if defined(__AMX_BF16__) && defined(__AMX_INT8__)
 #include "tile_attention.h"
+#include "tile_bytes.h"
 #include "tile_gradient.h"
 #include "tile_linear.h"
 #include "tile_low_rank.h"
@@ -29,8 +30,10 @@ STABLE_TORCH_LIBRARY(descant, m) {
   m.def("decode_attention(Tensor q, Tensor keys, Tensor values, Tensor slots, Tensor lengths) -> Tensor");
   m.def("short_attention(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor)");
   m.def("linear_row(Tensor x, Tensor weight) -> Tensor");
-#if defined(__AMX_BF16__)
+#if defined(__AMX_BF16__) && defined(__AMX_INT8__)
   m.def("tile_linear(Tensor x, Tensor weight) -> Tensor");
+  m.def("tile_bytes(Tensor x, Tensor weight, Tensor scale) -> Tensor");
+  m.def("tile_two_bytes(Tensor x, Tensor weight, Tensor scale) -> Tensor");
   m.def("tile_halves(Tensor x, Tensor weight) -> Tensor");
   m.def("tile_gate(Tensor x, Tensor weight) -> Tensor");
   m.def("tile_attention(Tensor q, Tensor k, Tensor v, bool causal) -> (Tensor, Tensor)");
@@ -52,8 +55,10 @@ STABLE_TORCH_LIBRARY_IMPL(descant, CPU, m) {
   m.impl("decode_attention", TORCH_BOX(&decode_attention));
   m.impl("short_attention", TORCH_BOX(&short_attention));
   m.impl("linear_row", TORCH_BOX(&linear_row));
-#if defined(__AMX_BF16__)
+#if defined(__AMX_BF16__) && defined(__AMX_INT8__)
   m.impl("tile_linear", TORCH_BOX(&tile_linear));
+  m.impl("tile_bytes", TORCH_BOX(&tile_bytes));
+  m.impl("tile_two_bytes", TORCH_BOX(&tile_two_bytes));
   m.impl("tile_halves", TORCH_BOX(&tile_halves));
   m.impl("tile_gate", TORCH_BOX(&tile_gate));
   m.impl("tile_attention", TORCH_BOX(&tile_attention));

@@ -114,9 +114,6 @@ void linear_of_few(const Outputs& out, const Tensor& x, const bf16* weight, int6
   });
 }
 
-// What a core keeps of the tokens while it goes through the weights.
-constexpr int64_t BLOCK_BYTES = 1 << 19;
-
 // Tokens in panels of 32; the last one overlaps the one before, since tiles of another shape take longer.
 template <class Store>
 void linear_of_many(const Outputs& out, const Tensor& x, const bf16* weight, int64_t pairs,

@@ -34,6 +34,9 @@ inline void shape_tiles(int64_t tokens) {
 // How far ahead of its use a tile of the weight is asked for.
 constexpr int64_t AHEAD = 16;
 
+// What a core keeps of the tokens while it goes through the weights.
+constexpr int64_t BLOCK_BYTES = 1 << 19;
+
 inline void zero_sums() {
   _tile_zero(0);
   _tile_zero(1);
@@ -57,7 +60,7 @@ inline void zero_sums() {
   }
 }
 
-// Tiles 0 to 3 from and to rows [32, 32] that lie `step` apart.
+// Tiles 0 to 3 from and to rows [32, 32] of floats or whole numbers that lie `step` apart.
 inline void load_sums(const float* from, int64_t step) {
   _tile_loadd(0, from, step * 4);
   _tile_loadd(1, from + TILE_ROWS, step * 4);
@@ -65,11 +68,12 @@ inline void load_sums(const float* from, int64_t step) {
   _tile_loadd(3, from + TILE_ROWS * step + TILE_ROWS, step * 4);
 }
 
-inline void store_sums(float* to, int64_t step) {
-  _tile_stored(0, to, step * 4);
-  _tile_stored(1, to + TILE_ROWS, step * 4);
-  _tile_stored(2, to + TILE_ROWS * step, step * 4);
-  _tile_stored(3, to + TILE_ROWS * step + TILE_ROWS, step * 4);
+inline void store_sums(void* to, int64_t step) {
+  char* place = static_cast<char*>(to);
+  _tile_stored(0, place, step * 4);
+  _tile_stored(1, place + 64, step * 4);
+  _tile_stored(2, place + TILE_ROWS * step * 4, step * 4);
+  _tile_stored(3, place + TILE_ROWS * step * 4 + 64, step * 4);
 }
 
 }  // namespace
