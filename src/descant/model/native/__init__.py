@@ -1,8 +1,8 @@
 """The C++ operations, built on this machine when they are first needed.
 
-One source file and its headers, compiled in two or three seconds into the cache folder, under a name that follows
-from the source, the compiler, the processor and torch. Without a compiler everything still runs, in
-plain PyTorch and slower.
+One source file and its headers, compiled in a few seconds into the cache folder, under a name that
+follows from the source, the compiler, the processor and torch. Without a compiler everything still
+runs, in plain PyTorch and slower.
 """
 
 from __future__ import annotations
