@@ -21,7 +21,7 @@ from descant.model import (
     content_hash,
     save_adapter,
 )
-from descant.training import Question, Recipe
+from descant.training import Hyperparameters, Question
 from descant.training.adapter_stack import ActiveAdapters, AdapterStack
 from descant.training.objective import label_weights
 from descant.training.schedule import learning_rate_factor, plan_batches
@@ -31,28 +31,31 @@ def train_plain_lora(
     base: LoadedModel,
     question: Question,
     examples: Sequence[Example],
-    recipe: Recipe,
+    settings: Hyperparameters,
     folder: Path,
     on_step: Callable[[int, int, float], None],
 ) -> None:
     """Train one plain LoRA on the examples that have a label, and write its folder."""
     rows = [example for example in examples if question.name in example.targets]
-    stack = AdapterStack(base.config, recipe, [recipe.seed], base.model.device)
+    stack = AdapterStack(base.config, settings, [settings.seed], base.model.device)
     optimizer = torch.optim.AdamW(
-        stack.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        stack.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     weights = torch.tensor(
-        label_weights([row.targets for row in rows], question, recipe.class_weight_power)
+        label_weights([row.targets for row in rows], question, settings.class_weight_power)
     )
-    batches = plan_batches([{0} for _ in rows], recipe)
+    batches = plan_batches([{0} for _ in rows], settings)
     for step, batch in enumerate(batches):
         active = stack.activate([0], base.model.dtype)
         loss = _loss(base, active, question, [rows[i] for i in batch.conversations], weights)
         loss.backward()
-        stack.take_gradients([0], active, recipe.max_gradient_norm)
-        factor = learning_rate_factor(step, len(batches), recipe.warmup_share)
+        stack.take_gradients([0], active, settings.max_gradient_norm)
+        factor = learning_rate_factor(step, len(batches), settings.warmup_share)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * factor
+            group["lr"] = settings.learning_rate * factor
         optimizer.step()
         on_step(step + 1, len(batches), loss.item())
     _save(base, stack, question, folder)

@@ -28,7 +28,7 @@ from descant.llm import LLM
 from descant.model import load_model
 from descant.schema import Indicator, LabelledTranscript
 from descant.text import Renderer, Tokenizer
-from descant.training import Clocks, Recipe, questions_for, train_one_pass
+from descant.training import Clocks, Hyperparameters, questions_for, train_one_pass
 
 MODEL = "smollm2-135m-instruct"
 EASY = (
@@ -53,7 +53,7 @@ def main() -> None:
     indicators = star_indicators(options.only or [*HARD_INDICATORS, *EASY])
     rows = subset(read_star(options.star, "train"), options.dialogues)
     dev = read_star(options.star, "dev")
-    recipe = Recipe(
+    recipe = Hyperparameters(
         epochs=options.epochs,
         learning_rate=options.learning_rate,
         class_weight_power=options.class_weight_power,
@@ -103,7 +103,7 @@ def subset(rows: list[LabelledTranscript], count: int) -> list[LabelledTranscrip
 def _one_pass(
     rows: list[LabelledTranscript],
     indicators: tuple[Indicator, ...],
-    recipe: Recipe,
+    recipe: Hyperparameters,
     folder: Path,
 ) -> None:
     base = load_model(MODEL)
@@ -126,7 +126,7 @@ def _one_pass(
 
 
 def _plain(
-    rows: list[LabelledTranscript], indicator: Indicator, recipe: Recipe, folder: Path
+    rows: list[LabelledTranscript], indicator: Indicator, recipe: Hyperparameters, folder: Path
 ) -> None:
     base = load_model(MODEL)
     renderer = Renderer(Tokenizer.load(base.folder))
@@ -177,8 +177,8 @@ def _judge_plain(
 def _write(
     report: dict[str, Any],
     options: argparse.Namespace,
-    recipe: Recipe,
-    plain_recipe: Recipe,
+    recipe: Hyperparameters,
+    plain_recipe: Hyperparameters,
     num_rows: int,
     num_dev: int,
 ) -> None:

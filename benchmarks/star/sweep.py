@@ -27,7 +27,7 @@ from descant.data import Example, build_examples, read_star, star_indicators
 from descant.model import LoadedModel, load_model
 from descant.schema import Indicator
 from descant.text import Renderer, Tokenizer
-from descant.training import Checkpoint, OnePassTrainer, Question, Recipe, questions_for
+from descant.training import Checkpoint, Hyperparameters, OnePassTrainer, Question, questions_for
 from descant.training.objective import build_tails
 from descant.training.readings import ReadingStore
 
@@ -38,7 +38,7 @@ HARD = (
     "customer_annoyed",
     "scenario_happy_path",
 )
-BASE = Recipe(learning_rate=1e-3, reading_cache_bytes=16 << 30)
+BASE = Hyperparameters(learning_rate=1e-3, reading_cache_bytes=16 << 30)
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 RECIPES = {
     "start": BASE,

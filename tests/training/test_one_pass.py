@@ -15,9 +15,9 @@ from descant.engine import Engine, ScoreRequest, Tail
 from descant.model import LoraAdapter, Site
 from descant.schema.errors import CacheCorrupt, InvalidConfig, InvalidData, TrainingDiverged
 from descant.training.checkpoint import Checkpoint
+from descant.training.hyperparameters import Hyperparameters
 from descant.training.objective import Question, build_tails, label_weights
 from descant.training.one_pass import OnePassTrainer, Progress
-from descant.training.recipe import Recipe
 from descant.training.schedule import Batch
 from tests.tiny import INVOCATION, tiny_model
 
@@ -27,7 +27,7 @@ QUESTIONS = [
     Question("ends_high", INVOCATION, ((12,), (13,))),
     Question("long_label", INVOCATION, ((14, 15), (14, 16), (17,))),
 ]
-RECIPE = Recipe(
+RECIPE = Hyperparameters(
     rank=4,
     epochs=2,
     min_steps=1,
@@ -51,9 +51,9 @@ def examples(count: int, seed: int = 0) -> list[Example]:
 
 
 def run(
-    questions: list[Question], rows: list[Example], folder: Path, recipe: Recipe = RECIPE
+    questions: list[Question], rows: list[Example], folder: Path, settings: Hyperparameters = RECIPE
 ) -> OnePassTrainer:
-    trainer = OnePassTrainer(MODEL, questions, rows, recipe)
+    trainer = OnePassTrainer(MODEL, questions, rows, settings)
     trainer.train(Checkpoint(folder, "same"), itertools.count().__next__)
     return trainer
 
@@ -168,8 +168,8 @@ def test_conversations_without_a_label_change_nothing_for_that_adapter() -> None
 
 def test_the_engine_scores_as_the_trainer_saw_it(tmp_path: Path) -> None:
     rows = examples(64)
-    recipe = replace(RECIPE, epochs=12, batch_conversations=8)
-    trainer = run(QUESTIONS[:2], rows, tmp_path, recipe)
+    settings = replace(RECIPE, epochs=12, batch_conversations=8)
+    trainer = run(QUESTIONS[:2], rows, tmp_path, settings)
     engine = Engine(MODEL, "base")
     tails = []
     for index, question in enumerate(QUESTIONS[:2]):

@@ -8,10 +8,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from descant.training.recipe import Recipe
+from descant.training.hyperparameters import Hyperparameters
 from descant.training.schedule import learning_rate_factor, plan_batches
 
-RECIPE = Recipe(epochs=2, min_steps=1, batch_conversations=4)
+RECIPE = Hyperparameters(epochs=2, min_steps=1, batch_conversations=4)
 LABELLED = st.lists(st.frozensets(st.integers(0, 3)), min_size=1, max_size=30)
 
 

@@ -70,12 +70,14 @@ def train(
     """Time training all adapters in one pass against training one after the other."""
     from descant.cli.bench_train import measure_training
     from descant.cli.terminal import Terminal
-    from descant.training import Recipe
+    from descant.training import Hyperparameters
 
     terminal = Terminal()
-    recipe = Recipe(rank=rank, epochs=1, min_steps=1, batch_conversations=min(conversations, 16))
+    settings = Hyperparameters(
+        rank=rank, epochs=1, min_steps=1, batch_conversations=min(conversations, 16)
+    )
     figures = measure_training(
-        model, adapters, conversations, tokens, runs, recipe, time.perf_counter, terminal.note
+        model, adapters, conversations, tokens, runs, settings, time.perf_counter, terminal.note
     )
     _show(terminal, figures.to_json(), json)
 

@@ -16,7 +16,7 @@ import torch
 from descant.data import Example
 from descant.model import LoadedModel, load_model
 from descant.text import Renderer, Tokenizer
-from descant.training import OnePassTrainer, Question, Recipe
+from descant.training import Hyperparameters, OnePassTrainer, Question
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def measure_training(  # noqa: PLR0913 - one number each
     conversations: int,
     tokens: int,
     runs: int,
-    recipe: Recipe,
+    settings: Hyperparameters,
     clock: Callable[[], float],
     on_progress: Callable[[str], None] = lambda message: None,
 ) -> TrainFigures:
@@ -65,8 +65,8 @@ def measure_training(  # noqa: PLR0913 - one number each
     one_pass, one_by_one = [], []
     for run in range(runs + 1):
         on_progress(f"run {run} of {runs}" if run else "warming up")
-        together_s = _epoch_s(base, questions, examples, recipe, clock)
-        alone_s = sum(_epoch_s(base, [q], examples, recipe, clock) for q in questions[:alone])
+        together_s = _epoch_s(base, questions, examples, settings, clock)
+        alone_s = sum(_epoch_s(base, [q], examples, settings, clock) for q in questions[:alone])
         if run:
             one_pass.append(together_s)
             one_by_one.append(alone_s / alone * adapters)
@@ -84,7 +84,7 @@ def measure_training(  # noqa: PLR0913 - one number each
         arithmetic=arithmetic,
         gain_over_arithmetic=gain / arithmetic,
         one_by_one_adapters=alone,
-        rank=recipe.rank,
+        rank=settings.rank,
         runs=runs,
         threads=torch.get_num_threads(),
     )
@@ -94,10 +94,10 @@ def _epoch_s(
     base: LoadedModel,
     questions: Sequence[Question],
     examples: Sequence[Example],
-    recipe: Recipe,
+    settings: Hyperparameters,
     clock: Callable[[], float],
 ) -> float:
-    trainer = OnePassTrainer(base.model, questions, examples, recipe)
+    trainer = OnePassTrainer(base.model, questions, examples, settings)
     started = clock()
     for batch in trainer.remaining_batches:
         trainer.train_step(batch)

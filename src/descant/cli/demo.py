@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from descant.cli.terminal import Terminal
     from descant.evaluation import Completer
     from descant.schema import Indicator, LabelledTranscript, Scorecard, Transcript
-    from descant.training import Recipe
+    from descant.training import Hyperparameters
 
 _NUM_OPENING_TURNS = 4
 
@@ -66,11 +66,11 @@ def demo(
     _print_next_steps(terminal, output)
 
 
-def demo_recipe(seed: int) -> Recipe:
+def demo_recipe(seed: int) -> Hyperparameters:
     """Return settings that finish within a minute and a half on two cores."""
-    from descant.training import Recipe
+    from descant.training import Hyperparameters
 
-    return Recipe(
+    return Hyperparameters(
         rank=8,
         alpha=16.0,
         target_modules=("q_proj", "k_proj", "v_proj", "o_proj"),

@@ -15,7 +15,7 @@ from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption, Required
 if TYPE_CHECKING:
     from descant.cli.terminal import OnProgress, Terminal
     from descant.schema import AdapterRef, Indicator, LabelledTranscript
-    from descant.training import Progress, Recipe
+    from descant.training import Hyperparameters, Progress
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def train(
     from descant.cli.loading import read_rows
     from descant.cli.terminal import Terminal
     from descant.schema import load_indicators
-    from descant.training import Recipe, load_recipe
+    from descant.training import Hyperparameters, load_hyperparameters
 
     terminal = Terminal()
-    settings = Recipe() if recipe is None else load_recipe(recipe)
+    settings = Hyperparameters() if recipe is None else load_hyperparameters(recipe)
     asked = load_indicators(indicators)
     rows = read_rows(data)
     run = train_adapters(terminal, model, rows, asked, settings, output, resume=resume)
@@ -80,7 +80,7 @@ def train_adapters(
     model: str,
     rows: Sequence[LabelledTranscript],
     indicators: Sequence[Indicator],
-    recipe: Recipe,
+    recipe: Hyperparameters,
     output: Path,
     *,
     resume: bool = False,

@@ -1,9 +1,9 @@
 """Labelled conversations to adapters: one reading each, all adapters in one pass."""
 
 from descant.training.checkpoint import Checkpoint
+from descant.training.hyperparameters import ALL_MODULES, Hyperparameters, load_hyperparameters
 from descant.training.objective import Question
 from descant.training.one_pass import OnePassTrainer, Progress
-from descant.training.recipe import ALL_MODULES, Recipe, load_recipe
 from descant.training.train import Clocks, questions_for, train_one_pass
 
 __all__ = [
@@ -13,8 +13,8 @@ __all__ = [
     "OnePassTrainer",
     "Progress",
     "Question",
-    "Recipe",
-    "load_recipe",
+    "Hyperparameters",
+    "load_hyperparameters",
     "questions_for",
     "train_one_pass",
 ]

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from descant.model import SITE_MODULES, LoraPair, ModelConfig, Module, Site
+from descant.training.hyperparameters import Hyperparameters
 from descant.training.low_rank_update import LowRankUpdate
-from descant.training.recipe import Recipe
 
 
 class _Place(NamedTuple):
@@ -51,13 +51,17 @@ class AdapterStack(nn.Module):
     """A and B of every adapter, layer and target module."""
 
     def __init__(
-        self, config: ModelConfig, recipe: Recipe, seeds: Sequence[int], device: torch.device
+        self,
+        config: ModelConfig,
+        settings: Hyperparameters,
+        seeds: Sequence[int],
+        device: torch.device,
     ):
         """Initialise each adapter from its own seed: A as Kaiming-uniform, B as zero, as PEFT does."""
         super().__init__()
         self.config = config
-        self.recipe = recipe
-        self.places = dict(_places(config, recipe))
+        self.settings = settings
+        self.places = dict(_places(config, settings))
         size = max(place.stop for place in self.places.values())
         self._values = torch.zeros(len(seeds), size, device=device)
         self._gradients = torch.empty_like(self._values)
@@ -68,7 +72,7 @@ class AdapterStack(nn.Module):
     @property
     def scaling(self) -> float:
         """Alpha / rank."""
-        return self.recipe.alpha / self.recipe.rank
+        return self.settings.alpha / self.settings.rank
 
     def activate(self, chosen: Sequence[int], dtype: torch.dtype) -> ActiveAdapters:
         """Return the chosen adapters as the forward pass uses them, ready to take gradients."""
@@ -154,7 +158,9 @@ class ActiveAdapters:
         return out
 
 
-def _places(config: ModelConfig, recipe: Recipe) -> Iterator[tuple[tuple[int, Site], _Place]]:
+def _places(
+    config: ModelConfig, settings: Hyperparameters
+) -> Iterator[tuple[tuple[int, Site], _Place]]:
     start = 0
     for layer in range(config.num_layers):
         for site, modules in SITE_MODULES.items():
@@ -163,10 +169,10 @@ def _places(config: ModelConfig, recipe: Recipe) -> Iterator[tuple[tuple[int, Si
             present = [
                 (module, width, column)
                 for module, width, column in zip(modules, widths, columns, strict=False)
-                if module in recipe.target_modules
+                if module in settings.target_modules
             ]
             if present:
                 in_features = config.in_features(modules[0])
-                place = _Place(start, in_features, recipe.rank, *zip(*present, strict=True))
+                place = _Place(start, in_features, settings.rank, *zip(*present, strict=True))
                 yield (layer, site), place
                 start = place.stop

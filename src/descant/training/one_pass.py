@@ -24,6 +24,7 @@ from descant.model import Transformer, choose_kernel
 from descant.schema.errors import InvalidConfig, InvalidData, TrainingDiverged
 from descant.training.adapter_stack import ActiveAdapters, AdapterStack
 from descant.training.checkpoint import Checkpoint
+from descant.training.hyperparameters import Hyperparameters
 from descant.training.objective import (
     Question,
     TailBatch,
@@ -32,7 +33,6 @@ from descant.training.objective import (
     label_weights,
 )
 from descant.training.readings import Reading, ReadingStore
-from descant.training.recipe import Recipe
 from descant.training.schedule import Batch, learning_rate_factor, plan_batches
 from descant.training.tail_attention import TailAttention
 
@@ -72,7 +72,7 @@ class OnePassTrainer:
         model: Transformer,
         questions: Sequence[Question],
         examples: Sequence[Example],
-        recipe: Recipe,
+        settings: Hyperparameters,
     ):
         """Prepare adapters and optimizer; nothing is read yet."""
         if model.quantization is not None:
@@ -84,23 +84,23 @@ class OnePassTrainer:
         self.model = model
         self.questions = list(questions)
         self.examples = sorted(examples, key=lambda example: example.transcript_id)
-        self.recipe = recipe
+        self.settings = settings
         self.kernel = choose_kernel(model.device, model.dtype)
-        self.readings = ReadingStore(model, self.kernel, recipe.reading_cache_bytes)
-        seeds = [_seed(recipe.seed, question.name) for question in questions]
-        self.stack = AdapterStack(model.config, recipe, seeds, model.device)
+        self.readings = ReadingStore(model, self.kernel, settings.reading_cache_bytes)
+        seeds = [_seed(settings.seed, question.name) for question in questions]
+        self.stack = AdapterStack(model.config, settings, seeds, model.device)
         # One group an adapter: each has a learning rate of its own, and those that take no part in
         # a step are left alone by it.
         self.optimizer = torch.optim.AdamW(
             [{"params": [row]} for row in self.stack.rows],
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
             fused=True,
         )
         self.step = 0
         self._weights = self._label_weights()
         self._prefixes = [example.prefix_ids for example in self.examples]
-        self.batches = plan_batches(self._labelled(), recipe)
+        self.batches = plan_batches(self._labelled(), settings)
 
     @property
     def num_steps(self) -> int:
@@ -147,7 +147,7 @@ class OnePassTrainer:
                         self.step - first_step,
                     )
                 )
-                if self.step % self.recipe.checkpoint_steps == 0 and self.step < self.num_steps:
+                if self.step % self.settings.checkpoint_steps == 0 and self.step < self.num_steps:
                     checkpoint.save(self.step, self.stack, self.optimizer)
         except KeyboardInterrupt:
             checkpoint.save(self.step, self.stack, self.optimizer)
@@ -169,7 +169,7 @@ class OnePassTrainer:
         losses = label_losses(self.model, hidden, tails, questions)
         self._check_finite(losses, batch)
         losses.sum().backward()
-        norms = self.stack.take_gradients(batch.questions, active, self.recipe.max_gradient_norm)
+        norms = self.stack.take_gradients(batch.questions, active, self.settings.max_gradient_norm)
         self._check_finite(norms, batch)
         self._set_learning_rates(batch)
         self.optimizer.step()
@@ -195,13 +195,15 @@ class OnePassTrainer:
         """Each adapter's rate rises and falls over its own steps, whatever the others do."""
         for index in batch.questions:
             done = int(self.optimizer.state[self.stack.rows[index]].get("step", 0))
-            factor = learning_rate_factor(done, self._num_steps_of[index], self.recipe.warmup_share)
-            self.optimizer.param_groups[index]["lr"] = self.recipe.learning_rate * factor
+            factor = learning_rate_factor(
+                done, self._num_steps_of[index], self.settings.warmup_share
+            )
+            self.optimizer.param_groups[index]["lr"] = self.settings.learning_rate * factor
 
     def _last_epochs(self) -> dict[str, deque[float]]:
         """Return, by question, room for the losses of one epoch."""
         return {
-            question.name: deque(maxlen=max(1, self._num_steps_of[index] // self.recipe.epochs))
+            question.name: deque(maxlen=max(1, self._num_steps_of[index] // self.settings.epochs))
             for index, question in enumerate(self.questions)
         }
 
@@ -220,7 +222,7 @@ class OnePassTrainer:
                     field=question.name,
                     remedy="Label some conversations, or leave the indicator out.",
                 )
-        power = self.recipe.class_weight_power
+        power = self.settings.class_weight_power
         return {q.name: label_weights(targets, q, power) for q in self.questions}
 
     def _check_finite(self, per_question: Tensor, batch: Batch) -> None:
@@ -252,12 +254,12 @@ class _TailAttend:
 
 
 def fingerprint(
-    base_hash: str, data_hash: str, recipe: Recipe, questions: Sequence[Question]
+    base_hash: str, data_hash: str, settings: Hyperparameters, questions: Sequence[Question]
 ) -> str:
     """Return what a checkpoint must have in common with the run that resumes it."""
     asked = [[q.name, list(q.tail_ids), [list(label) for label in q.labels]] for q in questions]
-    settings = {**recipe.to_json(), "checkpoint_steps": None, "reading_cache_bytes": None}
-    content = json.dumps([base_hash, data_hash, settings, asked], sort_keys=True)
+    stated = {**settings.to_json(), "checkpoint_steps": None, "reading_cache_bytes": None}
+    content = json.dumps([base_hash, data_hash, stated, asked], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

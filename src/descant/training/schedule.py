@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from descant.training.recipe import Recipe
+from descant.training.hyperparameters import Hyperparameters
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def learning_rate_factor(step: int, num_steps: int, warmup_share: float) -> floa
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def plan_batches(labelled: Sequence[AbstractSet[int]], recipe: Recipe) -> list[Batch]:
+def plan_batches(labelled: Sequence[AbstractSet[int]], settings: Hyperparameters) -> list[Batch]:
     """Return the batches of a whole run; `labelled` holds each conversation's labelled questions.
 
     Every epoch visits every conversation. Conversations that carry labels of a rarely labelled
@@ -38,27 +38,29 @@ def plan_batches(labelled: Sequence[AbstractSet[int]], recipe: Recipe) -> list[B
     question that gets less than `min_steps` in these epochs is visited more often, in batches of
     its own conversations. Order and batches follow from the seed alone.
     """
-    generator = random.Random(recipe.seed)
-    extra = _extra_rounds(labelled, recipe)
+    generator = random.Random(settings.seed)
+    extra = _extra_rounds(labelled, settings)
     batches: list[Batch] = []
-    for epoch in range(recipe.epochs):
-        visited = _grouped(labelled, recipe.batch_conversations, generator)
-        for extra_round in range(epoch, max(extra.values(), default=0), recipe.epochs):
+    for epoch in range(settings.epochs):
+        visited = _grouped(labelled, settings.batch_conversations, generator)
+        for extra_round in range(epoch, max(extra.values(), default=0), settings.epochs):
             wanted = {question for question, rounds in extra.items() if rounds > extra_round}
             own = [labels & wanted for labels in labelled]
-            visited += _grouped(own, recipe.batch_conversations, generator)
+            visited += _grouped(own, settings.batch_conversations, generator)
         generator.shuffle(visited)
         batches += visited
     return batches
 
 
-def _extra_rounds(labelled: Sequence[AbstractSet[int]], recipe: Recipe) -> dict[int, int]:
+def _extra_rounds(
+    labelled: Sequence[AbstractSet[int]], settings: Hyperparameters
+) -> dict[int, int]:
     """Return how often more than `epochs` a question's conversations are visited."""
     rounds = {}
     for question, count in Counter(q for labels in labelled for q in labels).items():
-        steps = math.ceil(count / recipe.batch_conversations)
-        wanted = math.ceil(recipe.min_steps / steps)
-        rounds[question] = min(wanted, _MOST_VISITS * recipe.epochs) - recipe.epochs
+        steps = math.ceil(count / settings.batch_conversations)
+        wanted = math.ceil(settings.min_steps / steps)
+        rounds[question] = min(wanted, _MOST_VISITS * settings.epochs) - settings.epochs
     return {question: more for question, more in rounds.items() if more > 0}
 
 

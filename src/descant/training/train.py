@@ -16,9 +16,9 @@ from descant.schema import AdapterRef, Indicator, LabelledTranscript
 from descant.schema.errors import InvalidData
 from descant.text import Renderer
 from descant.training.checkpoint import Checkpoint
+from descant.training.hyperparameters import Hyperparameters
 from descant.training.objective import Question
 from descant.training.one_pass import OnePassTrainer, Progress, fingerprint
-from descant.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Clocks:
     now: Callable[[], datetime]
 
 
-def train_one_pass(  # noqa: PLR0913 - base, data, questions, recipe and place are one each
+def train_one_pass(  # noqa: PLR0913 - base, data, questions, settings and place are one each
     base: LoadedModel,
     base_name: str,
     renderer: Renderer,
     rows: Sequence[LabelledTranscript],
     indicators: Sequence[Indicator],
-    recipe: Recipe,
+    settings: Hyperparameters,
     output: Path,
     *,
     clocks: Clocks,
@@ -55,13 +55,13 @@ def train_one_pass(  # noqa: PLR0913 - base, data, questions, recipe and place a
     examples = build_examples(rows, indicators, renderer, base.config.max_positions - longest)
     if not examples:
         raise InvalidData("No conversation has a label for any indicator.", field="labels")
-    trainer = OnePassTrainer(base.model, questions, examples, recipe)
+    trainer = OnePassTrainer(base.model, questions, examples, settings)
     data = data_hash(rows)
-    checkpoint = Checkpoint(output, fingerprint(base.base_hash, data, recipe, questions))
+    checkpoint = Checkpoint(output, fingerprint(base.base_hash, data, settings, questions))
     if resume:
         trainer.step = checkpoint.load(trainer.stack, trainer.optimizer)
     losses = trainer.train(checkpoint, clocks.steady, on_progress)
-    origin = _Origin(base.base_hash, base_name, data, recipe, clocks.now().isoformat())
+    origin = _Origin(base.base_hash, base_name, data, settings, clocks.now().isoformat())
     references = [
         _write(
             output,
@@ -96,7 +96,7 @@ class _Origin:
     base_hash: str
     base_name: str
     data_hash: str
-    recipe: Recipe
+    settings: Hyperparameters
     created: str
 
 
@@ -126,7 +126,7 @@ def _write(
         base_hash=origin.base_hash,
         base_name=origin.base_name,
         data_hash=origin.data_hash,
-        recipe=origin.recipe.to_json(),
+        recipe=origin.settings.to_json(),
         indicator=_stated(indicator),
         metrics={"train_loss": loss, "train_labels": _label_counts(rows, indicator.name)},
         created=origin.created,

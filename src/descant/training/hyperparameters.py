@@ -1,7 +1,4 @@
-"""A recipe: every number that decides what training produces, in one frozen record.
-
-On disk it is a TOML file whose keys are the fields below; all have defaults.
-"""
+"""Every number that decides what training produces, in one frozen record; all have defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ ALL_MODULES: tuple[Module, ...] = tuple(
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Hyperparameters:
     """How adapters are trained.
 
     Raises:
@@ -75,8 +72,8 @@ class Recipe:
         return {**asdict(self), "target_modules": list(self.target_modules)}
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe file.
+def load_hyperparameters(path: Path) -> Hyperparameters:
+    """Read hyperparameters from a TOML file.
 
     Raises:
         InvalidConfig: the file is not TOML, or a key is unknown or of the wrong type.
@@ -84,20 +81,20 @@ def load_recipe(path: Path) -> Recipe:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InvalidConfig(f"{path}: no such recipe.", field="recipe") from error
+        raise InvalidConfig(f"{path}: no such file.", field="recipe") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{path}: not readable as TOML: {error}.") from error
-    defaults = asdict(Recipe())
+    defaults = asdict(Hyperparameters())
     for key, value in table.items():
         if key not in defaults:
-            known = ", ".join(field.name for field in fields(Recipe))
+            known = ", ".join(field.name for field in fields(Hyperparameters))
             raise InvalidConfig(
                 f"{path}: unknown key {key!r}.", field=key, remedy=f"Known: {known}."
             )
         _check_type(path, key, value, defaults[key])
     if "target_modules" in table:
         table["target_modules"] = tuple(table["target_modules"])
-    return Recipe(**table)
+    return Hyperparameters(**table)
 
 
 def _check_type(path: Path, key: str, value: object, default: object) -> None:
