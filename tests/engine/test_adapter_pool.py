@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from descant.engine.adapter_pool import AdapterPool, BatchedLora
-from descant.engine.low_rank_stack import AdapterRun, PlainStack, StepRows, join_runs
+from descant.engine.low_rank_stack import PlainStack
+from descant.engine.step_rows import AdapterRun, StepRows, join_runs
 from descant.model import SITE_MODULES, LoraAdapter, SingleAdapter
 from tests.tiny import tiny_adapter, tiny_config
 

@@ -12,6 +12,7 @@ import typer
 from descant.cli.bench_part import Part
 from descant.cli.options import (
     DEFAULT_MODEL,
+    AdapterDtypeOption,
     JsonOption,
     KvDtypeOption,
     ModelOption,
@@ -94,6 +95,7 @@ def serve(  # noqa: PLR0913 - one option each
     runs: RunsOption = 3,
     model: ModelOption = DEFAULT_MODEL,
     quantization: QuantizationOption = None,
+    adapter_dtype: AdapterDtypeOption = "model",
     json: JsonOption = False,
 ) -> None:
     """Time decoding and prefill: the base model, adapters, and a thousand registered adapters."""
@@ -103,7 +105,7 @@ def serve(  # noqa: PLR0913 - one option each
 
     terminal = Terminal()
     traffic = TrafficConfig(registered=registered, requests=requests)
-    config = ServeConfig(output_tokens=tokens, traffic=traffic)
+    config = ServeConfig(output_tokens=tokens, adapter_dtype=adapter_dtype, traffic=traffic)
     parts = tuple(part or Part)
     rows = measure_serving(
         model, parts, runs, config, time.perf_counter, terminal.note, quantization

@@ -31,7 +31,7 @@ from descant.cli.bench_traffic import (
 )
 from descant.engine import Engine, EngineConfig, bytes_per_adapter, bytes_per_slot
 from descant.model import LoadedModel, LoraAdapter, load_model
-from descant.schema import Quantization
+from descant.schema import AdapterDtype, Quantization
 from descant.schema.errors import InvalidConfig
 from descant.text import Renderer, Tokenizer
 
@@ -51,6 +51,7 @@ class ServeConfig:
     adapters: tuple[tuple[int, int], ...] = ((8, 8), (8, 32), (60, 60))
     """How many different ones, and at which batch."""
     rank: int = 16
+    adapter_dtype: AdapterDtype = "model"
     traffic: TrafficConfig = field(default_factory=TrafficConfig)
 
     def __post_init__(self) -> None:
@@ -188,9 +189,13 @@ class _Bench:
             shape.num_layers, shape.num_kv_heads, shape.head_dim, model.dtype
         )
         adapter_bytes = adapter_slots * bytes_per_adapter(
-            shape, self.config.rank, model.dtype, model.device
+            shape, self.config.rank, model.dtype, model.device, self.config.adapter_dtype
         )
-        config = EngineConfig(kv_cache_bytes=kv_tokens * slot_bytes, adapter_bytes=adapter_bytes)
+        config = EngineConfig(
+            kv_cache_bytes=kv_tokens * slot_bytes,
+            adapter_dtype=self.config.adapter_dtype,
+            adapter_bytes=adapter_bytes,
+        )
         return Engine(model, self.base.base_hash, config)
 
     def base_cases(self) -> list[_Case]:
@@ -207,9 +212,10 @@ class _Bench:
 
     def adapter_cases(self) -> list[_Case]:
         """Return decoding with different adapters, beside the base model at the same batch."""
+        kind = "" if self.config.adapter_dtype == "model" else f" in {self.config.adapter_dtype}"
         return [
             _Case(
-                f"decode, {count} adapters",
+                f"decode, {count} adapters{kind}",
                 batch,
                 self.config.output_tokens,
                 partial(self.decode, batch, count),

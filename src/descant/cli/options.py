@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from descant.schema import KvDtype, Quantization
+from descant.schema import AdapterDtype, KvDtype, Quantization
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_ADAPTERS = Path("runs/demo/adapters")
@@ -56,6 +56,15 @@ KvDtypeOption = Annotated[
         "--kv-dtype",
         help="Keys and values as the model computes them, or in int8: half the memory.",
         envvar="DESCANT_KV_DTYPE",
+    ),
+]
+AdapterDtypeOption = Annotated[
+    AdapterDtype,
+    typer.Option(
+        "--adapter-dtype",
+        help="Active adapters as the model computes, or in int8: half the memory, and quicker "
+        "where many are active.",
+        envvar="DESCANT_ADAPTER_DTYPE",
     ),
 ]
 JsonOption = Annotated[

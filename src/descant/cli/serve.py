@@ -11,6 +11,7 @@ import typer
 from descant.cli.options import (
     DEFAULT_ADAPTERS,
     DEFAULT_MODEL,
+    AdapterDtypeOption,
     IndicatorsOption,
     KvDtypeOption,
     ModelOption,
@@ -33,6 +34,7 @@ from descant.cli.serve_options import (
     RequestLogOption,
     ServedAdaptersOption,
     ServedNameOption,
+    StepOption,
     ThreadsOption,
 )
 
@@ -60,7 +62,9 @@ def serve(  # noqa: PLR0913 - an option each
     preload: PreloadOption = False,
     quantization: QuantizationOption = None,
     kv_dtype: KvDtypeOption = "model",
+    adapter_dtype: AdapterDtypeOption = "model",
     draft_tokens: DraftOption = 0,
+    max_step_tokens: StepOption = 2048,
     kv_cache_gib: KvCacheOption = 1.0,
     adapter_gib: AdapterOption = 2.0,
     adapter_host_gib: AdapterHostOption = 4.0,
@@ -105,6 +109,8 @@ def serve(  # noqa: PLR0913 - an option each
     engine = EngineConfig(
         kv_cache_bytes=int(kv_cache_gib * _GIB),
         kv_dtype=kv_dtype,
+        max_step_tokens=max_step_tokens,
+        adapter_dtype=adapter_dtype,
         adapter_bytes=int(adapter_gib * _GIB),
         draft_tokens=draft_tokens,
     )

@@ -66,6 +66,15 @@ ThreadsOption = Annotated[
         rich_help_panel=_MEMORY,
     ),
 ]
+StepOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Tokens that a step computes at most: more read a long prompt quicker, fewer let "
+        "running answers wait less beside it.",
+        rich_help_panel=_MEMORY,
+    ),
+]
 DraftOption = Annotated[
     int,
     typer.Option(

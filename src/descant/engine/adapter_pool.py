@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from descant.engine.low_rank_stack import LowRankStack, StackKind, StepRows, choose_stack
+from descant.engine.low_rank_stack import LowRankStack, StackKind, choose_stack
+from descant.engine.step_rows import StepRows
 from descant.model import SITE_MODULES, LoraAdapter, ModelConfig, Site, fuse
+from descant.schema import AdapterDtype
 
 
 class AdapterPool:
@@ -22,7 +24,12 @@ class AdapterPool:
     """
 
     def __init__(
-        self, config: ModelConfig, max_bytes: int, dtype: torch.dtype, device: torch.device
+        self,
+        config: ModelConfig,
+        max_bytes: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        adapter_dtype: AdapterDtype = "model",
     ):
         self.config = config
         self.max_bytes = max_bytes
@@ -30,7 +37,7 @@ class AdapterPool:
         """How often an adapter was put into a slot."""
         self.num_evictions = 0
         self._like = torch.empty(0, dtype=dtype, device=device)
-        self._kind = choose_stack(config, dtype, device)
+        self._kind = choose_stack(config, dtype, device, adapter_dtype)
         self._active: OrderedDict[str, LoraAdapter] = OrderedDict()
         """The longest unused first."""
         self._slot_of: dict[str, int] = {}
@@ -154,10 +161,14 @@ class AdapterPool:
 
 
 def bytes_per_adapter(
-    config: ModelConfig, rank: int, dtype: torch.dtype, device: torch.device
+    config: ModelConfig,
+    rank: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    adapter_dtype: AdapterDtype = "model",
 ) -> int:
     """Return what a slot for adapters up to this rank takes."""
-    return _slot_bytes(choose_stack(config, dtype, device), config, rank, dtype)
+    return _slot_bytes(choose_stack(config, dtype, device, adapter_dtype), config, rank, dtype)
 
 
 def _slot_bytes(kind: StackKind, config: ModelConfig, rank: int, dtype: torch.dtype) -> int:

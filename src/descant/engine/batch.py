@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.engine.adapter_pool import AdapterPool
-from descant.engine.low_rank_stack import AdapterRun, StepRows, join_runs
 from descant.engine.sequence import Sequence
+from descant.engine.step_rows import AdapterRun, StepRows, join_runs
 
 
 @dataclass(frozen=True)

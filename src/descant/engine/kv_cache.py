@@ -18,7 +18,7 @@ from torch import Tensor
 
 from descant.engine.slot_vectors import VECTORS, SlotVectors, bytes_per_vector
 from descant.model import Transformer
-from descant.schema import KvDtype, Quantization
+from descant.schema import AdapterDtype, KvDtype, Quantization
 from descant.schema.errors import OutOfBlocks
 
 
@@ -36,10 +36,17 @@ def block_key(
     return digest.digest()
 
 
-def identity(base_hash: str, quantization: Quantization | None, kv_dtype: KvDtype) -> str:
+def identity(
+    base_hash: str,
+    quantization: Quantization | None,
+    kv_dtype: KvDtype,
+    adapter_dtype: AdapterDtype = "model",
+) -> str:
     """Return what stands for the base weights in `root_key`: their hash and how they are used."""
     weights = "" if quantization is None else f" weights={quantization}"
-    return base_hash + weights + ("" if kv_dtype == "model" else f" kv={kv_dtype}")
+    keys = "" if kv_dtype == "model" else f" kv={kv_dtype}"
+    adapters = "" if adapter_dtype == "model" else f" adapters={adapter_dtype}"
+    return base_hash + weights + keys + adapters
 
 
 def root_key(base_hash: str, salt: str) -> bytes:

@@ -22,6 +22,7 @@ from descant.model.partial_attention import (
     choose_kernel,
     merge,
 )
+from descant.model.quantization import quantize_channels, to_byte_tiles
 from descant.model.storage import default_cache_dir, replaced
 from descant.model.transformer import Attend, LayerAdapters, Transformer
 from descant.model.weights import LoadedModel, load_model
@@ -57,8 +58,10 @@ __all__ = [
     "load_adapter",
     "load_model",
     "load_native",
+    "quantize_channels",
     "save_adapter",
     "merge",
     "replaced",
+    "to_byte_tiles",
     "to_tiles",
 ]

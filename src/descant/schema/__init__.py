@@ -12,7 +12,14 @@ from descant.schema.indicator import (
     pick_indicators,
 )
 from descant.schema.messages import Message
-from descant.schema.precision import KvDtype, Quantization, check_kv_dtype, check_quantization
+from descant.schema.precision import (
+    AdapterDtype,
+    KvDtype,
+    Quantization,
+    check_adapter_dtype,
+    check_kv_dtype,
+    check_quantization,
+)
 from descant.schema.score import Answer, Scorecard, Usage, unanswered
 from descant.schema.transcript import (
     Conversation,
@@ -23,6 +30,7 @@ from descant.schema.transcript import (
 )
 
 __all__ = [
+    "AdapterDtype",
     "AdapterRef",
     "Answer",
     "Constraint",
@@ -37,6 +45,7 @@ __all__ = [
     "Transcript",
     "Turn",
     "Usage",
+    "check_adapter_dtype",
     "check_kv_dtype",
     "check_quantization",
     "errors",

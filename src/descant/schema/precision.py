@@ -13,6 +13,9 @@ Quantization = Literal["int8", "w8a8"]
 KvDtype = Literal["model", "int8"]
 """Keys and values as the model computes them, or in int8 with a scale a token and head."""
 
+AdapterDtype = Literal["model", "int8"]
+"""Matrices of active adapters as the model computes, or in int8 with a scale a rank."""
+
 
 def check_quantization(quantization: str | None) -> None:
     """Refuse a quantization there is not.
@@ -31,6 +34,15 @@ def check_kv_dtype(kv_dtype: str) -> None:
         InvalidConfig: names those there are.
     """
     _check("kv_dtype", kv_dtype, get_args(KvDtype))
+
+
+def check_adapter_dtype(adapter_dtype: str) -> None:
+    """Refuse a format of adapters there is not.
+
+    Raises:
+        InvalidConfig: names those there are.
+    """
+    _check("adapter_dtype", adapter_dtype, get_args(AdapterDtype))
 
 
 def _check(field: str, value: str, known: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@
 #include "tile_gradient.h"
 #include "tile_linear.h"
 #include "tile_low_rank.h"
+#include "tile_low_rank_bytes.h"
 #endif
 
 STABLE_TORCH_LIBRARY(descant, m) {
@@ -40,6 +41,8 @@ STABLE_TORCH_LIBRARY(descant, m) {
   m.def("tile_query_gradient(Tensor grad, Tensor q, Tensor out, Tensor lse, Tensor k, Tensor v) -> Tensor");
   m.def("low_rank_tiles(Tensor(a!) y, Tensor x, Tensor shrink, Tensor expand, Tensor groups, "
         "Tensor starts) -> ()");
+  m.def("low_rank_bytes(Tensor(a!) y, Tensor x, Tensor shrink, Tensor expand, Tensor scale, "
+        "Tensor groups, Tensor starts) -> ()");
 #endif
   m.def("byte_row(Tensor x, Tensor weight, Tensor scale, Tensor sums, bool two) -> Tensor");
 }
@@ -64,6 +67,7 @@ STABLE_TORCH_LIBRARY_IMPL(descant, CPU, m) {
   m.impl("tile_attention", TORCH_BOX(&tile_attention));
   m.impl("tile_query_gradient", TORCH_BOX(&tile_query_gradient));
   m.impl("low_rank_tiles", TORCH_BOX(&low_rank_tiles));
+  m.impl("low_rank_bytes", TORCH_BOX(&low_rank_bytes));
 #endif
   m.impl("byte_row", TORCH_BOX(&byte_row));
 }

@@ -35,15 +35,18 @@ struct TwoDigits {
   static constexpr int64_t TOKENS = 16;
   static constexpr float LARGEST = 127.0f * 256.0f;
 
-  static void split(int8_t* to, Floats x, int64_t width) {
+  // The lower digits go `apart` behind the upper ones.
+  static void split(int8_t* to, Floats x, int64_t apart) {
     const Ints whole = (Ints)_mm512_cvtps_epi32((__m512)x), high = (whole + 128) >> 8;
     OneDigit::store_bytes(to, (__m512i)high);
-    OneDigit::store_bytes(to + TOKENS * width, (__m512i)(whole - (high << 8)));
+    OneDigit::store_bytes(to + apart, (__m512i)(whole - (high << 8)));
   }
 
   static Floats join(const int32_t* sums) {
-    return 256.0f * OneDigit::floats_of(sums) + OneDigit::floats_of(sums + TOKENS * PANEL_ROWS);
+    return join(OneDigit::floats_of(sums), OneDigit::floats_of(sums + TOKENS * PANEL_ROWS));
   }
+
+  static Floats join(Floats high, Floats low) { return 256.0f * high + low; }
 };
 
 // What one token is divided by, so that its largest magnitude becomes LARGEST; not a number where it
@@ -58,6 +61,14 @@ inline float scale_of(const bf16* x, int64_t width) {
   }
   const float largest = _mm512_reduce_max_ps((__m512)most) / Digits::LARGEST;
   return std::max(largest, std::numeric_limits<float>::min()) + sum(rest);
+}
+
+// A row as digits; returns its scale.
+template <class Digits>
+inline float split_row(int8_t* to, const bf16* x, int64_t width, int64_t apart) {
+  const float scale = scale_of<Digits>(x, width), share = 1.0f / scale;
+  for (int64_t i = 0; i < width; i += LANES) Digits::split(to + i, load(x + i, LANES) * share, apart);
+  return scale;
 }
 
 // Tokens as panels of digits, and the scale of each.
@@ -80,12 +91,9 @@ DigitPanels digits_of_tokens(const Tensor& x) {
   float* scales = reinterpret_cast<float*>(made.scales.data_ptr());
   parallel_for(0, tokens, 16, [&](int64_t begin, int64_t end) {
     for (int64_t token = begin; token < end; ++token) {
-      const bf16* from = data(x) + token * step;
-      scales[token] = scale_of<Digits>(from, width);
-      const float share = 1.0f / scales[token];
       const int64_t row = token / Digits::TOKENS * PANEL_ROWS + token % Digits::TOKENS;
-      for (int64_t i = 0; i < width; i += LANES)
-        Digits::split(to + row * width + i, load(from + i, LANES) * share, width);
+      scales[token] = split_row<Digits>(to + row * width, data(x) + token * step, width,
+                                        Digits::TOKENS * width);
     }
   });
   return made;

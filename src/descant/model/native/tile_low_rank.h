@@ -23,13 +23,13 @@ inline void shape_low_rank_tiles(int64_t tokens) {
   use_shapes(shapes);
 }
 
-
-// Tiles 0 to 3 as rows [16, 64].
-inline void store_side_by_side(float* sums) {
-  _tile_stored(0, sums, 256);
-  _tile_stored(1, sums + LANES, 256);
-  _tile_stored(2, sums + 2 * LANES, 256);
-  _tile_stored(3, sums + 3 * LANES, 256);
+// Tiles 0 to 3 as rows [16, 64] of floats or whole numbers.
+inline void store_side_by_side(void* sums) {
+  char* place = static_cast<char*>(sums);
+  _tile_stored(0, place, 256);
+  _tile_stored(1, place + 64, 256);
+  _tile_stored(2, place + 128, 256);
+  _tile_stored(3, place + 192, 256);
 }
 
 // Sixteen ranks of the tokens: low = x @ weight^T, rounded. Four sums side by side hide the latency.
@@ -91,6 +91,28 @@ inline void expand_tiles(bf16* y, int64_t y_step, const bf16* low, int64_t low_s
     }
 }
 
+// Calls `work(group, down, up, low)` for each of `groups` [N, 3], with the matrices of its slot and room
+// for what stands between them, sixteen rows of `low_step`. What it needs first, and the next group
+// after it, is far from what is read before: it is asked for.
+template <class T, class Work>
+void for_groups(const Tensor& groups, const Tensor& shrink, const Tensor& expand, int64_t low_step,
+                void (*shape)(int64_t), Work&& work) {
+  const Group* all = values_of<Group>(groups);
+  constexpr int64_t FAR = AHEAD * TILE_SIZE * sizeof(bf16) / sizeof(T);
+  parallel_for(0, groups.size(0), 1, [&](int64_t begin, int64_t end) {
+    std::vector<bf16> low(TILE_ROWS * low_step);
+    int64_t shaped = 0;
+    for (const Group* group = all + begin; group < all + end; ++group) {
+      const T* up = values_of<T>(expand) + group->slot * expand.stride(0);
+      if (group->count != shaped) shape(shaped = group->count);
+      ask_for(up, FAR);
+      work(*group, values_of<T>(shrink) + group->slot * shrink.stride(0), up, low.data());
+      if (group + 1 < all + end) ask_for(values_of<T>(shrink) + group[1].slot * shrink.stride(0), FAR);
+    }
+    _tile_release();
+  });
+}
+
 // y [T, O] += (x [T, I] @ shrink[a]) @ expand[a] for each of `groups` [N, 3] of tokens, a its slot.
 // shrink [A, K / 16, I / 32, 16, 16, 2]; expand [A, O / 16, R / 16, 8, 16, 2], the outputs of module m
 // from starts[m] on, K = R * modules.
@@ -98,30 +120,17 @@ void low_rank_tiles(Tensor y, Tensor x, Tensor shrink, Tensor expand, Tensor gro
   const int64_t rank_tiles = shrink.size(1), depth = shrink.size(2), low_step = rank_tiles * LANES;
   const int64_t chunks = expand.size(2), x_step = x.stride(0), y_step = y.stride(0);
   const int64_t modules = starts.size(0) - 1, *edges = values_of<int64_t>(starts);
-  const Group* all = values_of<Group>(groups);
-  parallel_for(0, groups.size(0), 1, [&](int64_t begin, int64_t end) {
-    std::vector<bf16> low(TILE_ROWS * low_step);
-    int64_t shaped = 0;
-    for (const Group* group = all + begin; group < all + end; ++group) {
-      const bf16* down = data(shrink) + group->slot * shrink.stride(0);
-      const bf16* up = data(expand) + group->slot * expand.stride(0);
-      if (group->count != shaped) shape_low_rank_tiles(shaped = group->count);
-      // What this group needs second, and the next one first, is far from what is read before it.
-      ask_for(up, AHEAD * TILE_SIZE);
-      for (int64_t tile = 0; tile < rank_tiles; ++tile)
-        shrink_tile(low.data() + tile * LANES, low_step, data(x) + group->row * x_step, x_step,
-                    down + tile * shrink.stride(1), depth, group->count);
-      if (group + 1 < all + end)
-        ask_for(data(shrink) + group[1].slot * shrink.stride(0), AHEAD * TILE_SIZE);
-      for (int64_t module = 0; module < modules; ++module)
-        for (int64_t o = edges[module]; o < edges[module + 1]; o += 4 * LANES)
-          expand_tiles(mutable_data(y) + group->row * y_step + o, y_step,
-                       low.data() + module * chunks * TILE_RANKS, low_step,
-                       up + o / LANES * expand.stride(1), chunks,
-                       std::min<int64_t>(4, (edges[module + 1] - o) / LANES), group->count);
-    }
-    _tile_release();
-  });
+  const auto work = [&](const Group& group, const bf16* down, const bf16* up, bf16* low) {
+    for (int64_t tile = 0; tile < rank_tiles; ++tile)
+      shrink_tile(low + tile * LANES, low_step, data(x) + group.row * x_step, x_step,
+                  down + tile * shrink.stride(1), depth, group.count);
+    for (int64_t module = 0; module < modules; ++module)
+      for (int64_t o = edges[module]; o < edges[module + 1]; o += 4 * LANES)
+        expand_tiles(mutable_data(y) + group.row * y_step + o, y_step,
+                     low + module * chunks * TILE_RANKS, low_step, up + o / LANES * expand.stride(1),
+                     chunks, std::min<int64_t>(4, (edges[module + 1] - o) / LANES), group.count);
+  };
+  for_groups<bf16>(groups, shrink, expand, low_step, shape_low_rank_tiles, work);
 }
 
 }  // namespace
