@@ -115,7 +115,7 @@ def test_an_interrupted_run_resumes_to_the_same_adapters(tmp_path: Path, stop_at
     with pytest.raises(KeyboardInterrupt):
         first.train(checkpoint, itertools.count().__next__, interrupt)
     second = OnePassTrainer(MODEL, QUESTIONS, rows, RECIPE)
-    second.step = checkpoint.load(second.stack, second.optimizer)
+    second.resume(checkpoint)
     assert second.step == stop_at
     second.train(checkpoint, itertools.count().__next__)
     for index in range(len(QUESTIONS)):
@@ -134,7 +134,7 @@ def test_a_killed_run_loses_at_most_one_checkpoint_interval(tmp_path: Path) -> N
     trainer = OnePassTrainer(MODEL, QUESTIONS, examples(12), RECIPE)
     with pytest.raises(Killed):
         trainer.train(checkpoint, itertools.count().__next__, kill)
-    assert checkpoint.load(trainer.stack, trainer.optimizer) == 4
+    assert checkpoint.load(trainer.stack, trainer.optimizer, trainer.selection) == 4
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from descant.model import replaced
 from descant.schema.errors import CacheCorrupt, InvalidConfig
 from descant.training.adapter_stack import AdapterStack
+from descant.training.selection import Selection
 
 _FOLDER = ".checkpoint"
 
@@ -35,7 +36,13 @@ class Checkpoint:
         """True when there is one to resume from."""
         return self._newest() is not None
 
-    def save(self, step: int, stack: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self,
+        step: int,
+        stack: AdapterStack,
+        optimizer: torch.optim.Optimizer,
+        selection: Selection,
+    ) -> None:
         """Write the state behind `step` steps, replacing an older one.
 
         Raises:
@@ -45,17 +52,24 @@ class Checkpoint:
         for name, parameter in stack.named_parameters():
             for key, value in optimizer.state[parameter].items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        tensors |= {f"best.{key}": value for key, value in selection.tensors().items()}
         older = self._newest()
         with replaced(self.folder / f"step-{step:09}") as partial:
             save_file(
                 {k: v.contiguous() for k, v in tensors.items()}, partial / "state.safetensors"
             )
-            state = {"step": step, "fingerprint": self.fingerprint}
+            state = {
+                "step": step,
+                "fingerprint": self.fingerprint,
+                "dev_losses": selection.to_json(),
+            }
             (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
         if older is not None and older.name != f"step-{step:09}":
             shutil.rmtree(older, ignore_errors=True)
 
-    def load(self, stack: AdapterStack, optimizer: torch.optim.Optimizer) -> int:
+    def load(
+        self, stack: AdapterStack, optimizer: torch.optim.Optimizer, selection: Selection
+    ) -> int:
         """Restore the state and return how many steps were done.
 
         Raises:
@@ -69,6 +83,10 @@ class Checkpoint:
                 field="resume",
                 remedy="Use another output folder, or train again without --resume.",
             )
+        best = {k: tensors.pop(k) for k in list(tensors) if k.startswith("best.")}
+        selection.load(
+            state["dev_losses"], {k.removeprefix("best."): row for k, row in best.items()}
+        )
         stack.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("optimizer.")})
         for name, parameter in stack.named_parameters():
             prefix, suffix = "optimizer.", f".{name}"

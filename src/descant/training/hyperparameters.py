@@ -15,6 +15,17 @@ ALL_MODULES: tuple[Module, ...] = tuple(
 )
 
 
+_COUNTS = (
+    "rank",
+    "epochs",
+    "min_steps",
+    "patience_epochs",
+    "batch_conversations",
+    "conversations_at_once",
+    "checkpoint_steps",
+)
+
+
 @dataclass(frozen=True)
 class Hyperparameters:
     """How adapters are trained.
@@ -30,7 +41,12 @@ class Hyperparameters:
     min_steps: int = 100
     """A question with few labelled conversations visits them more often, up to four times the
     epochs, until it has had this many steps."""
+    patience_epochs: int = 2
+    """Where there are conversations to judge by, an adapter that has not become better on them for
+    so many epochs learns no more; of all its epochs the best one is kept."""
     batch_conversations: int = 8
+    conversations_at_once: int = 8
+    """A batch of more is computed in parts: less memory, the same step."""
     learning_rate: float = 5e-4
     warmup_share: float = 0.1
     """Part of all steps in which the learning rate rises; behind it, it falls as a cosine to 0."""
@@ -46,7 +62,7 @@ class Hyperparameters:
     """Readings up to this size are kept over epochs; the rest are read again."""
 
     def __post_init__(self) -> None:
-        for name in ("rank", "epochs", "min_steps", "batch_conversations", "checkpoint_steps"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InvalidConfig(f"{name} must be at least 1.", field=name)
         for name in ("alpha", "learning_rate", "max_gradient_norm"):

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
@@ -34,6 +34,7 @@ from descant.training.objective import (
 )
 from descant.training.readings import Reading, ReadingStore
 from descant.training.schedule import Batch, learning_rate_factor, plan_batches
+from descant.training.selection import Selection
 from descant.training.tail_attention import TailAttention
 
 
@@ -73,8 +74,12 @@ class OnePassTrainer:
         questions: Sequence[Question],
         examples: Sequence[Example],
         settings: Hyperparameters,
+        dev: Sequence[Example] = (),
     ):
-        """Prepare adapters and optimizer; nothing is read yet."""
+        """Prepare adapters and optimizer; nothing is read yet.
+
+        By the loss on `dev`, behind every epoch, the best state of each adapter is kept.
+        """
         if model.quantization is not None:
             raise InvalidConfig(
                 f"A model quantized to {model.quantization} gives no gradient.",
@@ -97,9 +102,12 @@ class OnePassTrainer:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        self.selection = Selection(settings.patience_epochs, model.dtype)
         self.step = 0
         self._weights = self._label_weights()
-        self._prefixes = [example.prefix_ids for example in self.examples]
+        self.dev = list(dev)
+        self._all = [*self.examples, *self.dev]
+        self._prefixes = [example.prefix_ids for example in self._all]
         self.batches = plan_batches(self._labelled(), settings)
 
     @property
@@ -125,6 +133,7 @@ class OnePassTrainer:
         """Run the remaining steps and return each question's mean loss over the last epoch.
 
         Nothing is returned when no step remained. An interrupt saves the state before it goes on.
+        With conversations to judge by, each adapter ends as it was when it was best.
 
         Raises:
             TrainingDiverged: a loss is not a number; names the question and the conversations.
@@ -133,7 +142,7 @@ class OnePassTrainer:
         recent = self._last_epochs()
         try:
             for batch in self.remaining_batches:
-                losses = self.train_step(batch)
+                losses = self._learn(batch)
                 num_conversations += len(batch.conversations)
                 for name, loss in losses.items():
                     recent[name].append(loss)
@@ -148,11 +157,26 @@ class OnePassTrainer:
                     )
                 )
                 if self.step % self.settings.checkpoint_steps == 0 and self.step < self.num_steps:
-                    checkpoint.save(self.step, self.stack, self.optimizer)
+                    checkpoint.save(self.step, self.stack, self.optimizer, self.selection)
         except KeyboardInterrupt:
-            checkpoint.save(self.step, self.stack, self.optimizer)
+            checkpoint.save(self.step, self.stack, self.optimizer, self.selection)
             raise
+        self._judge(self.settings.epochs)
+        self.selection.restore(self.stack)
         return {name: fmean(losses) for name, losses in recent.items() if losses}
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on where a run with the same fingerprint was stopped."""
+        self.step = checkpoint.load(self.stack, self.optimizer, self.selection)
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        """Take a step with those of its questions that still learn."""
+        self._judge(batch.epoch)
+        questions = self.selection.learning(batch.questions)
+        if questions:
+            return self.train_step(replace(batch, questions=questions))
+        self.step += 1
+        return {}
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Learn from a batch; return the loss of each of its questions before the step.
@@ -160,22 +184,64 @@ class OnePassTrainer:
         Raises:
             TrainingDiverged: a loss or a gradient is not a number; the adapters are as before.
         """
-        questions = [self.questions[index] for index in batch.questions]
-        readings = self.readings.get(batch.conversations, self._prefixes)
-        targets = [self.examples[index].targets for index in batch.conversations]
-        tails = build_tails(questions, targets, self._weights)
         active = self.stack.activate(batch.questions, self.model.dtype)
-        hidden = self.forward(tails, readings, active)
-        losses = label_losses(self.model, hidden, tails, questions)
-        self._check_finite(losses, batch)
-        losses.sum().backward()
+        losses = torch.zeros(len(batch.questions), device=self.model.device)
+        counts = self._num_labels(batch.conversations, batch.questions)
+        for part in _parts(batch.conversations, self.settings.conversations_at_once):
+            share = self._num_labels(part, batch.questions) / counts
+            own = self._losses(part, batch.questions, active) * share
+            self._check_finite(own, batch)
+            own.sum().backward()
+            losses += own.detach()
         norms = self.stack.take_gradients(batch.questions, active, self.settings.max_gradient_norm)
         self._check_finite(norms, batch)
         self._set_learning_rates(batch)
         self.optimizer.step()
         self.step += 1
-        names = (question.name for question in questions)
+        names = (self.questions[index].name for index in batch.questions)
         return dict(zip(names, losses.tolist(), strict=True))
+
+    def _losses(
+        self, conversations: Sequence[int], questions: Sequence[int], active: ActiveAdapters
+    ) -> Float[Tensor, " A"]:
+        """Return each question's mean loss over its labels in some conversations."""
+        asked = [self.questions[index] for index in questions]
+        readings = self.readings.get(conversations, self._prefixes)
+        targets = [self._all[index].targets for index in conversations]
+        tails = build_tails(asked, targets, self._weights)
+        return label_losses(self.model, self.forward(tails, readings, active), tails, asked)
+
+    def _num_labels(
+        self, conversations: Sequence[int], questions: Sequence[int]
+    ) -> Float[Tensor, " A"]:
+        names = [self.questions[index].name for index in questions]
+        targets = [self._all[index].targets for index in conversations]
+        counts = [float(sum(name in labels for labels in targets)) for name in names]
+        return torch.tensor(counts, device=self.model.device)
+
+    def _judge(self, epoch: int) -> None:
+        """Judge what is still learning, unless that was done behind as many epochs."""
+        is_due = bool(self.dev) and self.selection.num_rounds < epoch
+        if is_due and self.selection.learning(range(len(self.questions))):
+            self.selection.record(self.dev_losses(), self.stack)
+
+    @torch.no_grad()
+    def dev_losses(self) -> dict[int, float]:
+        """Return the loss of every question that still learns on the conversations to judge by."""
+        learning = self.selection.learning(range(len(self.questions)))
+        first = len(self.examples)
+        held_out = range(first, first + len(self.dev))
+        sums = torch.zeros(len(learning), device=self.model.device)
+        active = self.stack.activate(learning, self.model.dtype)
+        for part in _parts(held_out, self.settings.conversations_at_once):
+            sums += self._losses(part, learning, active) * self._num_labels(part, learning)
+        counts = self._num_labels(held_out, learning)
+        means = (sums / counts.clamp(min=1)).tolist()
+        return {
+            index: mean
+            for index, mean, count in zip(learning, means, counts.tolist(), strict=True)
+            if count
+        }
 
     def forward(
         self, tails: TailBatch, readings: Sequence[Reading], adapters: ActiveAdapters
@@ -236,6 +302,10 @@ class OnePassTrainer:
             field=worst,
             remedy="The state before this step is kept; lower learning_rate.",
         )
+
+
+def _parts(indices: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 class _TailAttend:

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from descant.training.hyperparameters import Hyperparameters
 
@@ -19,6 +19,7 @@ class Batch:
     conversations: tuple[int, ...]
     questions: tuple[int, ...]
     """Those that learn from it, ascending; each has a label in one of the conversations."""
+    epoch: int = 0
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_share: float) -> float:
@@ -48,7 +49,7 @@ def plan_batches(labelled: Sequence[AbstractSet[int]], settings: Hyperparameters
             own = [labels & wanted for labels in labelled]
             visited += _grouped(own, settings.batch_conversations, generator)
         generator.shuffle(visited)
-        batches += visited
+        batches += [replace(batch, epoch=epoch) for batch in visited]
     return batches
 
 

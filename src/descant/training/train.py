@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -39,10 +39,13 @@ def train_one_pass(  # noqa: PLR0913 - base, data, questions, settings and place
     output: Path,
     *,
     clocks: Clocks,
+    dev: Sequence[LabelledTranscript] = (),
     resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> list[AdapterRef]:
     """Train one adapter per indicator and write each as a folder under `output`.
+
+    Where there are `dev` rows, each adapter ends as it was behind the epoch that was best on them.
 
     Raises:
         InvalidData: there is nothing to learn from.
@@ -52,14 +55,18 @@ def train_one_pass(  # noqa: PLR0913 - base, data, questions, settings and place
     """
     questions = questions_for(indicators, renderer)
     longest = max(len(q.tail_ids) + max(map(len, q.labels)) for q in questions)
-    examples = build_examples(rows, indicators, renderer, base.config.max_positions - longest)
+    limit = base.config.max_positions - longest
+    examples = build_examples(rows, indicators, renderer, limit)
+    held_out = build_examples(dev, indicators, renderer, limit)
     if not examples:
         raise InvalidData("No conversation has a label for any indicator.", field="labels")
-    trainer = OnePassTrainer(base.model, questions, examples, settings)
+    trainer = OnePassTrainer(base.model, questions, examples, settings, held_out)
     data = data_hash(rows)
-    checkpoint = Checkpoint(output, fingerprint(base.base_hash, data, settings, questions))
+    judged_by = data_hash(dev)
+    identity = fingerprint(base.base_hash, f"{data} {judged_by}", settings, questions)
+    checkpoint = Checkpoint(output, identity)
     if resume:
-        trainer.step = checkpoint.load(trainer.stack, trainer.optimizer)
+        trainer.resume(checkpoint)
     losses = trainer.train(checkpoint, clocks.steady, on_progress)
     origin = _Origin(base.base_hash, base_name, data, settings, clocks.now().isoformat())
     references = [
@@ -69,7 +76,10 @@ def train_one_pass(  # noqa: PLR0913 - base, data, questions, settings and place
             indicator,
             rows,
             origin,
-            losses.get(indicator.name),
+            {
+                "train_loss": losses.get(indicator.name),
+                "dev_loss": trainer.selection.best_losses().get(index),
+            },
         )
         for index, indicator in enumerate(indicators)
     ]
@@ -119,7 +129,7 @@ def _write(
     indicator: Indicator,
     rows: Sequence[LabelledTranscript],
     origin: _Origin,
-    loss: float | None,
+    losses: Mapping[str, float | None],
 ) -> AdapterRef:
     adapter = replace(adapter, name=indicator.adapter)
     manifest = Manifest(
@@ -128,7 +138,7 @@ def _write(
         data_hash=origin.data_hash,
         recipe=origin.settings.to_json(),
         indicator=_stated(indicator),
-        metrics={"train_loss": loss, "train_labels": _label_counts(rows, indicator.name)},
+        metrics={**losses, "train_labels": _label_counts(rows, indicator.name)},
         created=origin.created,
         content_hash=adapter.content_hash,
     )
