@@ -14,7 +14,6 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from machine import describe
@@ -28,7 +27,7 @@ from descant.llm import LLM
 from descant.model import load_model
 from descant.schema import Indicator, LabelledTranscript
 from descant.text import Renderer, Tokenizer
-from descant.training import Clocks, Hyperparameters, questions_for, train_one_pass
+from descant.training import Clocks, Hyperparameters, Lessons, questions_for, train_one_pass
 
 MODEL = "smollm2-135m-instruct"
 EASY = (
@@ -109,17 +108,12 @@ def _one_pass(
     base = load_model(MODEL)
     renderer = Renderer(Tokenizer.load(base.folder))
     train_one_pass(
-        base,
-        MODEL,
-        renderer,
-        rows,
-        indicators,
-        recipe,
+        Lessons(base, MODEL, renderer, rows, indicators, recipe),
         folder,
         clocks=Clocks(time.perf_counter, lambda: datetime.now(tz=UTC)),
         resume=(folder / ".checkpoint").is_dir(),
         on_progress=lambda p: _say(
-            f"one pass {p.step}/{p.num_steps} loss {fmean(p.losses.values()):.3f} "
+            f"one pass {p.step}/{p.num_steps} loss {p.mean_loss or 0.0:.3f} "
             f"{p.remaining_s / 60:.1f} min left"
         ),
     )

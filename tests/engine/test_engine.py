@@ -18,7 +18,14 @@ from descant.engine import (
     ScoreRequest,
     Tail,
 )
-from descant.model import DenseCausal, LoraAdapter, MatmulKernel, SingleAdapter, Transformer
+from descant.model import (
+    DenseCausal,
+    LoraAdapter,
+    MatmulKernel,
+    SingleAdapter,
+    Site,
+    Transformer,
+)
 from descant.schema.errors import (
     ContextTooLong,
     InputError,
@@ -32,9 +39,26 @@ from tests.tiny import INVOCATION, tiny_adapter, tiny_model
 MODEL = tiny_model()
 ADAPTERS = [tiny_adapter(MODEL.config, seed, rank=2 + seed % 3) for seed in range(5)]
 PLAIN = [tiny_adapter(MODEL.config, seed, plain=True) for seed in range(2)]
-EVERY = [None, *ADAPTERS, *PLAIN]
+READER = tiny_adapter(MODEL.config, 8, plain=True, rank=3)
+BEHIND_READER = [
+    replace(tiny_adapter(MODEL.config, seed), content_hash=f"sha256:read-{seed}", reader=READER)
+    for seed in (6, 7)
+]
+EVERY = [None, *ADAPTERS, *PLAIN, *BEHIND_READER]
 SINGLE = ((10,), (11,), (12,))
 LONG = ((10, 20, 21), (10, 20, 22), (10, 23), (11,))
+
+
+class InTurn:
+    """An adapter where it is active, and its reader everywhere else."""
+
+    def __init__(self, adapter: LoraAdapter, active: torch.Tensor):
+        self.own = SingleAdapter(adapter, MODEL.config, active)
+        self.reader = adapter.reader and SingleAdapter(adapter.reader, MODEL.config, ~active)
+
+    def apply(self, layer: int, site: Site, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        y = self.own.apply(layer, site, x, y)
+        return y if self.reader is None else self.reader.apply(layer, site, x, y)
 
 
 def alone(model: Transformer, adapter: LoraAdapter | None, ids: list[int]) -> torch.Tensor:
@@ -44,7 +68,7 @@ def alone(model: Transformer, adapter: LoraAdapter | None, ids: list[int]) -> to
     if adapter is not None:
         start = adapter.first_active(ids)
         assert start is not None
-        twin = SingleAdapter(adapter, model.config, positions >= start)
+        twin = InTurn(adapter, positions >= start)
     with torch.inference_mode():
         hidden = model(tokens, positions, DenseCausal(), twin)
         return model.logits(hidden).log_softmax(-1)

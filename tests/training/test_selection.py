@@ -95,10 +95,10 @@ def test_an_adapter_is_done_when_its_best_epoch_is_long_ago(
     for loss in losses:
         with torch.no_grad():
             stack.rows[0].fill_(loss)
-        selection.record({0: loss}, stack)
+        selection.record({0: loss}, list(stack.rows))
         best = min(best, loss)
     assert selection.is_done(0) == (losses.index(min(losses)) < len(losses) - patience)
     again = Selection(patience, torch.float32)
     again.load(selection.to_json(), selection.tensors())
-    again.restore(stack)
+    again.restore(list(stack.rows))
     assert stack.rows[0].detach()[0].item() == pytest.approx(best)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from descant.model import CpuFlashKernel, MatmulKernel
+from descant.training.readings import LayerReading
 from descant.training.tail_attention import TailAttention
 
 Readings = list[tuple[torch.Tensor, torch.Tensor]]
@@ -53,11 +54,18 @@ def test_output_and_gradients_equal_autograd(
     readings = [(random(2, length, 8), random(2, length, 8)) for length in lengths]
     pull = random(*shape, 4, 8)
 
-    results = []
-    for attend in (lambda *x: TailAttention.apply(*x, readings, kernel), None):
-        leaves = [x.clone().requires_grad_() for x in (q, k, v)]
-        out = attend(*leaves) if attend else dense_twin(*leaves, readings)
-        (out * pull).sum().backward()
-        results.append([out.detach(), *(leaf.grad for leaf in leaves)])
-    for fast, slow in zip(*results, strict=True):
-        assert torch.allclose(fast, slow, atol=2e-5)
+    live = [LayerReading(*reading, []) for reading in readings]
+    fast = [x.clone().requires_grad_() for x in (q, k, v)]
+    out = TailAttention.apply(*fast, live, kernel)
+    (out * pull).sum().backward()
+    slow = [x.clone().requires_grad_() for x in (q, k, v)]
+    learned = [tuple(x.clone().requires_grad_() for x in reading) for reading in readings]
+    expected = dense_twin(*slow, learned)
+    (expected * pull).sum().backward()
+    assert torch.allclose(out, expected, atol=2e-5)
+    for got, wanted in zip(fast, slow, strict=True):
+        assert torch.allclose(got.grad, wanted.grad, atol=2e-5)
+    for reading, leaves in zip(live, learned, strict=True):
+        [gradients] = reading.gradient
+        for got, leaf in zip(gradients, leaves, strict=True):
+            assert torch.allclose(got, leaf.grad, atol=2e-5)

@@ -62,6 +62,7 @@ class Blend:
             invocation_tokens=first.invocation_tokens,
             activation_delay=first.activation_delay,
             weights={place: self._pair(place) for place in places},
+            reader=first.reader,
         )
 
     def _pair(self, place: tuple[int, Module]) -> LoraPair:
@@ -89,11 +90,12 @@ def _check(parts: Sequence[Part]) -> None:
         if _rule(part.adapter) != _rule(parts[0].adapter):
             raise InvalidAdapter(
                 f"{parts[0].adapter.name!r} and {part.adapter.name!r} act from different tokens on "
-                f"and cannot be one adapter.",
+                f"or behind different readers, and cannot be one adapter.",
                 field="adapters",
-                remedy="Blend plain adapters, or activated ones with the same invocation.",
+                remedy="Blend plain adapters, or activated ones with the same invocation and reader.",
             )
 
 
 def _rule(adapter: LoraAdapter) -> tuple[object, ...]:
-    return adapter.activation, adapter.invocation_tokens, adapter.activation_delay
+    reader = None if adapter.reader is None else adapter.reader.content_hash
+    return adapter.activation, adapter.invocation_tokens, adapter.activation_delay, reader

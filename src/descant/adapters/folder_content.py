@@ -17,7 +17,13 @@ from descant.schema.errors import AdapterNotFound, InvalidAdapter
 AdapterLoader = Callable[[Path], LoraAdapter]
 """Reads an adapter folder for one base model, as `descant.model.load_adapter` does."""
 
-_FILES = (CONFIG_FILE, "adapter_model.safetensors", MANIFEST_FILE)
+_FILES = (
+    CONFIG_FILE,
+    "adapter_model.safetensors",
+    MANIFEST_FILE,
+    f"reader/{CONFIG_FILE}",
+    "reader/adapter_model.safetensors",
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from descant.adapters.adapter_entry import AdapterEntry
 from descant.adapters.adapter_name import AdapterName, check_new_name
@@ -84,6 +85,7 @@ class AdapterLibrary:
         self._lock = threading.Lock()
         self._catalogue = Catalogue()
         self._host = HostTier(self.config.host_bytes)
+        self._readers: WeakValueDictionary[str, LoraAdapter] = WeakValueDictionary()
         self._pins: set[AdapterName] = set()
         self._loads = 0
         self._load_s = 0.0
@@ -311,7 +313,14 @@ class AdapterLibrary:
         with self._lock:
             self._loads += 1
             self._load_s += self._clock() - started
-        return content
+            return replace(content, adapter=self._with_shared_reader(content.adapter))
+
+    def _with_shared_reader(self, adapter: LoraAdapter) -> LoraAdapter:
+        """Let all adapters behind one reader hold it once, for as long as one of them lives."""
+        if adapter.reader is None:
+            return adapter
+        shared = self._readers.setdefault(adapter.reader.content_hash, adapter.reader)
+        return replace(adapter, reader=shared)
 
     def _blended(self, blend: Blend, name: str) -> LoraAdapter:
         with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,7 +95,7 @@ def train_adapters(
     from descant.data import check_leakage, validate_labels
     from descant.model import load_model
     from descant.text import Renderer, Tokenizer
-    from descant.training import Clocks, train_one_pass
+    from descant.training import Clocks, Lessons, train_one_pass
 
     validate_labels(rows, indicators)
     check_leakage(rows, indicators)
@@ -107,12 +106,7 @@ def train_adapters(
     started = time.perf_counter()
     with terminal.progress("Training", "steps") as advance:
         adapters = train_one_pass(
-            base,
-            model,
-            renderer,
-            rows,
-            indicators,
-            recipe,
+            Lessons(base, model, renderer, rows, indicators, recipe),
             output,
             clocks=Clocks(time.perf_counter, lambda: datetime.now(tz=UTC)),
             resume=resume,
@@ -123,5 +117,5 @@ def train_adapters(
 
 def _show(advance: OnProgress, progress: Progress) -> None:
     rate = progress.num_conversations / max(progress.elapsed_s, 1e-9)
-    loss = fmean(progress.losses.values())
-    advance(progress.step, progress.num_steps, f"loss {loss:.3f}, {rate:.1f} conversations/s")
+    loss = "" if progress.mean_loss is None else f"loss {progress.mean_loss:.3f}, "
+    advance(progress.step, progress.num_steps, f"{loss}{rate:.1f} conversations/s")

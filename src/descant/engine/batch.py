@@ -208,13 +208,16 @@ class BatchBuilder:
         runs = []
         for item, first_row in placed:
             sequence = item.sequence
-            if sequence.adapter_hash is None:
-                continue
-            active_from = max(sequence.activation - sequence.num_computed, 0)
-            num_rows = item.num_tokens - active_from
-            if num_rows > 0:
-                slot = self.pool.slot(sequence.adapter_hash)
-                runs.append(AdapterRun(slot, 1, first_row + active_from, num_rows))
+            before = min(max(sequence.activation - sequence.num_computed, 0), item.num_tokens)
+            spans = [
+                (sequence.reader_hash, first_row, before),
+                (sequence.adapter_hash, first_row + before, item.num_tokens - before),
+            ]
+            runs += [
+                AdapterRun(self.pool.slot(content_hash), 1, row, num_rows)
+                for content_hash, row, num_rows in spans
+                if content_hash is not None and num_rows
+            ]
         return runs
 
 

@@ -43,7 +43,7 @@ from descant.engine.scheduler import Scheduler
 from descant.engine.scoring import Scoring
 from descant.engine.sequence import Sequence
 from descant.engine.stats import EngineStats
-from descant.model import AttentionKernel, Transformer, choose_kernel
+from descant.model import AttentionKernel, LoraAdapter, Transformer, choose_kernel
 from descant.schema import AdapterDtype, KvDtype, check_adapter_dtype, check_kv_dtype
 from descant.schema.errors import (
     ContextTooLong,
@@ -297,11 +297,23 @@ class Engine:
 
     def _job(self, request: Request) -> Job:
         if isinstance(request, GenerateRequest):
+            self._most_at_once([request.adapter])
             return Generation(request, self._randomness, self.config.draft_tokens > 0)
         if isinstance(request, EmbedRequest):
             return Embedding(request)
-        adapters = [tail.adapter for tail in request.tails if tail.adapter is not None]
-        return Scoring(request, self.adapters.most_at_once(adapters))
+        return Scoring(request, self._most_at_once([tail.adapter for tail in request.tails]))
+
+    def _most_at_once(self, asked: Seq[LoraAdapter | None]) -> int:
+        adapters = [adapter for adapter in asked if adapter is not None]
+        readers = [adapter.reader for adapter in adapters if adapter.reader is not None]
+        most = self.adapters.most_at_once([*adapters, *readers])
+        if readers and most < 2:
+            raise InvalidConfig(
+                "An adapter with a reader needs two slots, and there is one.",
+                field="adapter_bytes",
+                remedy="Raise adapter_bytes.",
+            )
+        return most
 
     def _expire(self) -> list[Event]:
         now_s = self._clock()

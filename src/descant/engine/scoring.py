@@ -1,8 +1,8 @@
 """Turns a score request into sequences, and their hidden states into label probabilities.
 
-Tails whose adapter acts only from its invocation on share one reading by the base model. A plain
-LoRA changes every token, so each has a reading of its own: exact, at its own price. The base model
-itself is an adapter that never acts.
+Tails whose adapter acts only from its invocation on share one reading, by the base model or by the
+reader they were trained behind. A plain LoRA changes every token, so each has a reading of its own:
+exact, at its own price. The base model itself is an adapter that never acts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Scoring:
         self.tries = [build_trie(tail.labels) for tail in request.tails]
         self._adapters_at_once = adapters_at_once
         self.readings: list[Sequence] = []
-        """The shared reading, and one for each adapter that is active from the start."""
+        """The shared ones, and one for each adapter that is active from the start."""
         self._open: dict[str | None, Sequence] = {}
         self.forks = [
             self._fork(tail, trie) for tail, trie in zip(request.tails, self.tries, strict=True)
@@ -86,7 +86,9 @@ class Scoring:
         return forks
 
     def _reading(self, tail: Tail, activation: int) -> Sequence:
-        adapter = tail.adapter if activation == 0 else None
+        adapter = tail.adapter
+        if adapter is not None and activation:
+            adapter = adapter.reader
         key = None if adapter is None else adapter.content_hash
         reading = self._open.get(key)
         if reading is not None and self._has_room(reading, tail):

@@ -83,14 +83,26 @@ class Sequence:
         """The content hash of its adapter."""
         return None if self.adapter is None else self.adapter.content_hash
 
+    @property
+    def reader_hash(self) -> str | None:
+        """The content hash of what reads before its adapter acts."""
+        reader = None if self.adapter is None else self.adapter.reader
+        return None if reader is None else reader.content_hash
+
     def adapter_at(self, position: int) -> str | None:
         """Return the content hash of the adapter active at a position."""
-        return self.adapter_hash if position >= self.activation else None
+        return self.adapter_hash if position >= self.activation else self.reader_hash
 
     def adapters(self) -> dict[str, LoraAdapter]:
         """Return, by content hash, what must be active while it and its children run."""
         found = {}
         for sequence in (self, *self.children):
-            if sequence.adapter is not None:
-                found[sequence.adapter.content_hash] = sequence.adapter
+            for adapter in _with_reader(sequence.adapter):
+                found[adapter.content_hash] = adapter
         return found
+
+
+def _with_reader(adapter: LoraAdapter | None) -> list[LoraAdapter]:
+    if adapter is None:
+        return []
+    return [adapter] if adapter.reader is None else [adapter.reader, adapter]

@@ -24,6 +24,8 @@ from descant.model.storage import locked, remove_leftovers, replaced, write_json
 from descant.schema.errors import AdapterNotFound, InvalidAdapter
 
 _CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
+_READER = "reader"
+"""A folder in the adapter's own, in the same format."""
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
@@ -52,9 +54,14 @@ def load_adapter(
     settings = AdapterSettings(folder / _CONFIG, _read_json(folder / _CONFIG), config)
     stored = _read_weights(folder / _WEIGHTS, settings, config)
     tokens = settings.invocation_tokens
+    reader = _load_reader(folder / _READER, config, dtype)
+    if reader is not None and tokens is None:
+        raise InvalidAdapter(
+            f"{folder}: a plain LoRA reads for itself and has no use for a reader.", field=_READER
+        )
     return LoraAdapter(
         name=folder.name if name is None else name,
-        content_hash=content_hash(stored, tokens, activation_delay),
+        content_hash=content_hash(stored, tokens, activation_delay, reader),
         base_hash=_base_hash(folder, base_hash),
         activation="start" if tokens is None else "invocation",
         invocation_tokens=tokens,
@@ -63,7 +70,20 @@ def load_adapter(
             place: LoraPair(pair.a.to(dtype), pair.b.to(dtype), pair.scaling)
             for place, pair in stored.items()
         },
+        reader=reader,
     )
+
+
+def _load_reader(folder: Path, config: ModelConfig, dtype: torch.dtype) -> LoraAdapter | None:
+    if not folder.is_dir():
+        return None
+    reader = load_adapter(folder, config, dtype)
+    if reader.activation != "start":
+        raise InvalidAdapter(
+            f"{folder}: a reader acts from the first token on, and this has an invocation.",
+            field="alora_invocation_tokens",
+        )
+    return reader
 
 
 def save_adapter(
@@ -85,26 +105,36 @@ def save_adapter(
             f"Adapter {adapter.name!r} starts one token late, which PEFT's format cannot say.",
             field="activation_delay",
         )
+    with locked(folder):
+        remove_leftovers(folder)
+        with replaced(folder) as partial:
+            _write_files(partial, adapter, base_model)
+            if adapter.reader is not None:
+                (partial / _READER).mkdir()
+                _write_files(partial / _READER, adapter.reader, base_model)
+            for name, document in (documents or {}).items():
+                write_json(partial / name, document)
+
+
+def _write_files(folder: Path, adapter: LoraAdapter, base_model: str) -> None:
     tensors: dict[str, Tensor] = {}
     for (layer, module), pair in sorted(adapter.weights.items()):
         tensors[_tensor_name(layer, module, "A")] = pair.a.detach().contiguous().cpu()
         tensors[_tensor_name(layer, module, "B")] = pair.b.detach().contiguous().cpu()
-    with locked(folder):
-        remove_leftovers(folder)
-        with replaced(folder) as partial:
-            write_json(partial / _CONFIG, settings_of(adapter, base_model))
-            (partial / _WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-            for name, document in (documents or {}).items():
-                write_json(partial / name, document)
+    write_json(folder / _CONFIG, settings_of(adapter, base_model))
+    (folder / _WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def content_hash(
     weights: Mapping[tuple[int, Module], LoraPair],
     invocation_tokens: tuple[int, ...] | None,
     activation_delay: int = 0,
+    reader: LoraAdapter | None = None,
 ) -> str:
     """Return ``sha256:…`` over everything that changes an adapter's output, and nothing else."""
     digest = hashlib.sha256(json.dumps([invocation_tokens, activation_delay]).encode())
+    if reader is not None:
+        digest.update(reader.content_hash.encode())
     for (layer, module), pair in sorted(weights.items()):
         digest.update(f"|{layer} {module} {pair.scaling:.9g}".encode())
         for tensor in (pair.a, pair.b):

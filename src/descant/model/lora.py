@@ -53,6 +53,9 @@ class LoraAdapter:
     """Tokens between the first invocation token and the first active one; 1 only for files made by
     IBM's first package."""
     weights: Mapping[tuple[int, Module], LoraPair]
+    reader: LoraAdapter | None = None
+    """A plain LoRA that acts on what stands before the invocation, the same for all adapters that
+    were trained behind it; None: the base model alone reads."""
 
     @cached_property
     def rank(self) -> int:

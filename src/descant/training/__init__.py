@@ -4,12 +4,15 @@ from descant.training.checkpoint import Checkpoint
 from descant.training.hyperparameters import ALL_MODULES, Hyperparameters, load_hyperparameters
 from descant.training.objective import Question
 from descant.training.one_pass import OnePassTrainer, Progress
-from descant.training.train import Clocks, questions_for, train_one_pass
+from descant.training.reader import ReaderTrainer
+from descant.training.train import Clocks, Lessons, questions_for, train_one_pass, train_reader
 
 __all__ = [
     "ALL_MODULES",
     "Checkpoint",
     "Clocks",
+    "Lessons",
+    "ReaderTrainer",
     "OnePassTrainer",
     "Progress",
     "Question",
@@ -17,4 +20,5 @@ __all__ = [
     "load_hyperparameters",
     "questions_for",
     "train_one_pass",
+    "train_reader",
 ]

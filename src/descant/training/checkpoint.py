@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from descant.model import replaced
 from descant.schema.errors import CacheCorrupt, InvalidConfig
-from descant.training.adapter_stack import AdapterStack
 from descant.training.selection import Selection
 
 _FOLDER = ".checkpoint"
@@ -39,7 +38,7 @@ class Checkpoint:
     def save(
         self,
         step: int,
-        stack: AdapterStack,
+        trained: nn.Module,
         optimizer: torch.optim.Optimizer,
         selection: Selection,
     ) -> None:
@@ -48,8 +47,8 @@ class Checkpoint:
         Raises:
             StorageFull: the older checkpoint is intact.
         """
-        tensors = dict(stack.state_dict())
-        for name, parameter in stack.named_parameters():
+        tensors = dict(trained.state_dict())
+        for name, parameter in trained.named_parameters():
             for key, value in optimizer.state[parameter].items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         tensors |= {f"best.{key}": value for key, value in selection.tensors().items()}
@@ -68,7 +67,7 @@ class Checkpoint:
             shutil.rmtree(older, ignore_errors=True)
 
     def load(
-        self, stack: AdapterStack, optimizer: torch.optim.Optimizer, selection: Selection
+        self, trained: nn.Module, optimizer: torch.optim.Optimizer, selection: Selection
     ) -> int:
         """Restore the state and return how many steps were done.
 
@@ -87,8 +86,10 @@ class Checkpoint:
         selection.load(
             state["dev_losses"], {k.removeprefix("best."): row for k, row in best.items()}
         )
-        stack.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("optimizer.")})
-        for name, parameter in stack.named_parameters():
+        trained.load_state_dict(
+            {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
+        )
+        for name, parameter in trained.named_parameters():
             prefix, suffix = "optimizer.", f".{name}"
             # An adapter that has not had a step yet has no state.
             optimizer.state[parameter] = {

@@ -17,10 +17,10 @@ from statistics import fmean
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from descant.data import Example
-from descant.model import Transformer, choose_kernel
+from descant.model import LoraAdapter, Transformer, choose_kernel
 from descant.schema.errors import InvalidConfig, InvalidData, TrainingDiverged
 from descant.training.adapter_stack import ActiveAdapters, AdapterStack
 from descant.training.checkpoint import Checkpoint
@@ -32,7 +32,7 @@ from descant.training.objective import (
     label_losses,
     label_weights,
 )
-from descant.training.readings import Reading, ReadingStore
+from descant.training.readings import LiveReadings, Reading, ReadingStore
 from descant.training.schedule import Batch, learning_rate_factor, plan_batches
 from descant.training.selection import Selection
 from descant.training.tail_attention import TailAttention
@@ -50,6 +50,11 @@ class Progress:
     """Since this process began to train."""
     losses: Mapping[str, float]
     """Of the last step, by question; only those that learned from it."""
+
+    @property
+    def mean_loss(self) -> float | None:
+        """Over the questions; None when none learned any more."""
+        return fmean(self.losses.values()) if self.losses else None
 
     @property
     def remaining_s(self) -> float:
@@ -75,10 +80,12 @@ class OnePassTrainer:
         examples: Sequence[Example],
         settings: Hyperparameters,
         dev: Sequence[Example] = (),
+        reader: LoraAdapter | None = None,
     ):
         """Prepare adapters and optimizer; nothing is read yet.
 
-        By the loss on `dev`, behind every epoch, the best state of each adapter is kept.
+        By the loss on `dev`, behind every epoch, the best state of each adapter is kept. A frozen
+        `reader` reads the conversations; without one, the base model alone.
         """
         if model.quantization is not None:
             raise InvalidConfig(
@@ -91,8 +98,10 @@ class OnePassTrainer:
         self.examples = sorted(examples, key=lambda example: example.transcript_id)
         self.settings = settings
         self.kernel = choose_kernel(model.device, model.dtype)
-        self.readings = ReadingStore(model, self.kernel, settings.reading_cache_bytes)
-        seeds = [_seed(settings.seed, question.name) for question in questions]
+        self.readings: ReadingStore | LiveReadings = ReadingStore(
+            model, self.kernel, settings.reading_cache_bytes, reader
+        )
+        seeds = [seed_of(settings.seed, question.name) for question in questions]
         self.stack = AdapterStack(model.config, settings, seeds, model.device)
         # One group an adapter: each has a learning rate of its own, and those that take no part in
         # a step are left alone by it.
@@ -109,6 +118,16 @@ class OnePassTrainer:
         self._all = [*self.examples, *self.dev]
         self._prefixes = [example.prefix_ids for example in self._all]
         self.batches = plan_batches(self._labelled(), settings)
+
+    @property
+    def trained(self) -> nn.Module:
+        """What a checkpoint holds."""
+        return self.stack
+
+    @property
+    def rows(self) -> list[Tensor]:
+        """The parameters of each adapter."""
+        return list(self.stack.rows)
 
     @property
     def num_steps(self) -> int:
@@ -157,17 +176,17 @@ class OnePassTrainer:
                     )
                 )
                 if self.step % self.settings.checkpoint_steps == 0 and self.step < self.num_steps:
-                    checkpoint.save(self.step, self.stack, self.optimizer, self.selection)
+                    checkpoint.save(self.step, self.trained, self.optimizer, self.selection)
         except KeyboardInterrupt:
-            checkpoint.save(self.step, self.stack, self.optimizer, self.selection)
+            checkpoint.save(self.step, self.trained, self.optimizer, self.selection)
             raise
         self._judge(self.settings.epochs)
-        self.selection.restore(self.stack)
+        self.selection.restore(self.rows)
         return {name: fmean(losses) for name, losses in recent.items() if losses}
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where a run with the same fingerprint was stopped."""
-        self.step = checkpoint.load(self.stack, self.optimizer, self.selection)
+        self.step = checkpoint.load(self.trained, self.optimizer, self.selection)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Take a step with those of its questions that still learn."""
@@ -192,14 +211,17 @@ class OnePassTrainer:
             own = self._losses(part, batch.questions, active) * share
             self._check_finite(own, batch)
             own.sum().backward()
+            self.readings.backward()
             losses += own.detach()
-        norms = self.stack.take_gradients(batch.questions, active, self.settings.max_gradient_norm)
-        self._check_finite(norms, batch)
+        self._check_finite(self._take_gradients(batch, active), batch)
         self._set_learning_rates(batch)
         self.optimizer.step()
         self.step += 1
         names = (self.questions[index].name for index in batch.questions)
         return dict(zip(names, losses.tolist(), strict=True))
+
+    def _take_gradients(self, batch: Batch, active: ActiveAdapters) -> Float[Tensor, " N"]:
+        return self.stack.take_gradients(batch.questions, active, self.settings.max_gradient_norm)
 
     def _losses(
         self, conversations: Sequence[int], questions: Sequence[int], active: ActiveAdapters
@@ -223,7 +245,7 @@ class OnePassTrainer:
         """Judge what is still learning, unless that was done behind as many epochs."""
         is_due = bool(self.dev) and self.selection.num_rounds < epoch
         if is_due and self.selection.learning(range(len(self.questions))):
-            self.selection.record(self.dev_losses(), self.stack)
+            self.selection.record(self.dev_losses(), self.rows)
 
     @torch.no_grad()
     def dev_losses(self) -> dict[int, float]:
@@ -318,7 +340,7 @@ class _TailAttend:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         heads = (x.reshape(*self.shape, *x.shape[1:]) for x in (q, k, v))
-        readings = [reading.layer(layer) for reading in self.readings]
+        readings = [reading.layers[layer] for reading in self.readings]
         out: Tensor = TailAttention.apply(*heads, readings, self.kernel)  # type: ignore[no-untyped-call]
         return out.view(q.shape)
 
@@ -333,5 +355,6 @@ def fingerprint(
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _seed(seed: int, name: str) -> int:
+def seed_of(seed: int, name: str) -> int:
+    """Return the seed of one adapter's first values, whatever is trained beside it."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7])

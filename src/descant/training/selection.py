@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from descant.training.adapter_stack import AdapterStack
-
 
 class Selection:
     """Keeps each adapter's best row and says which ones have stopped getting better.
@@ -26,12 +24,12 @@ class Selection:
         self._losses: dict[int, list[float]] = {}
         self._best: dict[int, Tensor] = {}
 
-    def record(self, losses: Mapping[int, float], stack: AdapterStack) -> None:
+    def record(self, losses: Mapping[int, float], rows: Sequence[Tensor]) -> None:
         """Take the loss of each adapter judged now, and its row if it never had a lower one."""
         for index, loss in losses.items():
             earlier = self._losses.setdefault(index, [])
             if loss < min(earlier, default=math.inf):
-                self._best[index] = stack.rows[index].detach().to(self.dtype, copy=True)
+                self._best[index] = rows[index].detach().to(self.dtype, copy=True)
             earlier.append(loss)
 
     @property
@@ -54,11 +52,11 @@ class Selection:
         """Return those that are not done."""
         return tuple(index for index in indices if not self.is_done(index))
 
-    def restore(self, stack: AdapterStack) -> None:
+    def restore(self, rows: Sequence[Tensor]) -> None:
         """Put every adapter that has been judged back to its best row."""
         with torch.no_grad():
             for index, row in self._best.items():
-                stack.rows[index].copy_(row)
+                rows[index].copy_(row)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the best rows, for a checkpoint."""

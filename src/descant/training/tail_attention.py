@@ -1,6 +1,7 @@
-"""Attention of many tails over a frozen reading, with gradient for the tails only.
+"""Attention of many tails over readings.
 
-The reading's keys and values are constants; each tail also sees its own tokens. Both parts are
+A frozen reading's keys and values are constants; under a reader that is being trained they take
+gradients, which are put down beside them. Each tail also sees its own tokens. Both parts are
 computed apart and merged by log-sum-exp; backward, each part is given the *merged* output and
 log-sum-exp, from which its own share of the gradient follows, so the two never meet in one large
 score matrix.
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.model import AttentionKernel, Partial, merge
+from descant.training.readings import LayerReading
 
 
 class TailAttention(torch.autograd.Function):
@@ -31,10 +33,10 @@ class TailAttention(torch.autograd.Function):
         q: Float[Tensor, "A C S H D"],
         k: Float[Tensor, "A C S G D"],
         v: Float[Tensor, "A C S G D"],
-        readings: Sequence[tuple[Float[Tensor, "G _ D"], Float[Tensor, "G _ D"]]],
+        readings: Sequence[LayerReading],
         kernel: AttentionKernel,
     ) -> Float[Tensor, "A C S H D"]:
-        """Compute both parts and merge them; `readings` are keys and values per conversation."""
+        """Compute both parts and merge them; there is a reading for each conversation."""
         group = q.shape[3] // k.shape[3]
         past_out, past_lse = _attend_to_readings(q, readings, kernel, group)
         rows, own_keys, own_values = (x.flatten(0, 1).transpose(1, 2) for x in (q, k, v))
@@ -57,12 +59,17 @@ class TailAttention(torch.autograd.Function):
         )
         folded_lse = _fold_by_conversation(lse.unsqueeze(-1), group)[..., 0]
         grad_past = torch.empty_like(folded_q)
-        for index, (keys, values) in enumerate(ctx.readings):
+        for index, reading in enumerate(ctx.readings):
             own = slice(index, index + 1)
             whole = Partial(folded_out[own], folded_lse[own])
+            keys, values = reading.keys[None], reading.values[None]
             grad_past[own] = ctx.kernel.dense_query_gradient(
-                folded_grad[own], folded_q[own], keys[None], values[None], whole
+                folded_grad[own], folded_q[own], keys, values, whole
             )
+            if reading.gradient is not None:
+                reading.gradient.append(
+                    _reading_gradients(folded_grad[index], folded_q[index], reading, whole)
+                )
         delta = (grad.float() * out.float()).sum(-1)
         grad_own, grad_k, grad_v = _own_gradients(q, k, v, grad, lse, delta, group)
         grad_q = _unfold_by_conversation(grad_past, q.shape, group) + grad_own
@@ -71,15 +78,15 @@ class TailAttention(torch.autograd.Function):
 
 def _attend_to_readings(
     q: Float[Tensor, "A C S H D"],
-    readings: Sequence[tuple[Tensor, Tensor]],
+    readings: Sequence[LayerReading],
     kernel: AttentionKernel,
     group: int,
 ) -> tuple[Float[Tensor, "A C S H D"], Float[Tensor, "A C S H"]]:
     # One conversation after the other: each has a length of its own, and nothing is copied.
     folded = _fold_by_conversation(q, group)
     parts = [
-        kernel.dense(folded[index : index + 1], keys[None], values[None])
-        for index, (keys, values) in enumerate(readings)
+        kernel.dense(folded[index : index + 1], reading.keys[None], reading.values[None])
+        for index, reading in enumerate(readings)
     ]
     out = torch.cat([part.out for part in parts])
     lse = torch.cat([part.lse for part in parts]).unsqueeze(-1)
@@ -87,6 +94,23 @@ def _attend_to_readings(
         _unfold_by_conversation(out, q.shape, group),
         _unfold_by_conversation(lse, q.shape, group)[..., 0],
     )
+
+
+def _reading_gradients(
+    grad: Float[Tensor, "G Q D"], q: Float[Tensor, "G Q D"], reading: LayerReading, whole: Partial
+) -> tuple[Float[Tensor, "G T D"], Float[Tensor, "G T D"]]:
+    """Return the gradients of a reading's keys and values, from the merged output and log-sum-exp.
+
+    Semantics (p the weights, o the merged output, all in float32):
+        p = exp(q k^T / sqrt(D) - lse);  dv = p^T g;  dk = (p * (g v^T - sum(g * o)))^T q / sqrt(D)
+    """
+    scale = q.shape[-1] ** -0.5
+    q, grad, keys, values = (x.float() for x in (q, grad, reading.keys, reading.values))
+    delta = (grad * whole.out[0].float()).sum(-1, keepdim=True)
+    weights = (q @ keys.transpose(-1, -2) * scale - whole.lse[0].float()[..., None]).exp()
+    pulled = weights * (grad @ values.transpose(-1, -2) - delta) * scale
+    dtype = reading.keys.dtype
+    return (pulled.transpose(-1, -2) @ q).to(dtype), (weights.transpose(-1, -2) @ grad).to(dtype)
 
 
 def _own_gradients(

@@ -99,25 +99,44 @@ DigitPanels digits_of_tokens(const Tensor& x) {
   return made;
 }
 
-// 32 outputs of a panel, in tiles 0 to 3. What follows the weight is asked for where `is_first`.
-inline void add_bytes_up(const int8_t* panel, const int8_t* weight, int64_t depth, bool is_first) {
-  const int64_t width = depth * BYTE_INPUTS;
-  const int8_t* other = weight + depth * BYTE_TILE;
+// A pair of tiles of outputs, over `depth` tiles of inputs.
+struct BytePair {
+  const int8_t *first, *second;
+  int64_t depth;
+};
+
+inline BytePair byte_pair_of(const int8_t* weight, int64_t pair, int64_t depth) {
+  const int8_t* first = weight + pair * 2 * depth * BYTE_TILE;
+  return {first, first + depth * BYTE_TILE, depth};
+}
+
+// Tiles 0 to 3 += one step of a panel's inputs by a pair's.
+inline void add_byte_step(const int8_t* panel, const BytePair& weight, int64_t k) {
+  const int64_t width = weight.depth * BYTE_INPUTS;
+  _tile_loadd(4, panel + k * BYTE_INPUTS, width);
+  _tile_loadd(5, panel + TILE_ROWS * width + k * BYTE_INPUTS, width);
+  _tile_loadd(6, weight.first + k * BYTE_TILE, 64);
+  _tile_loadd(7, weight.second + k * BYTE_TILE, 64);
+  _tile_dpbssd(0, 4, 6);
+  _tile_dpbssd(1, 4, 7);
+  _tile_dpbssd(2, 5, 6);
+  _tile_dpbssd(3, 5, 7);
+}
+
+// 32 outputs of a panel, in tiles 0 to 3; what follows the weight is asked for.
+inline void add_bytes_up_asking(const int8_t* panel, const BytePair& weight) {
   zero_sums();
-  for (int64_t k = 0; k < depth; ++k) {
-    if (is_first) {
-      ask_for(weight + (k + AHEAD) * BYTE_TILE, BYTE_TILE);
-      ask_for(other + (k + AHEAD) * BYTE_TILE, BYTE_TILE);
-    }
-    _tile_loadd(4, panel + k * BYTE_INPUTS, width);
-    _tile_loadd(5, panel + TILE_ROWS * width + k * BYTE_INPUTS, width);
-    _tile_loadd(6, weight + k * BYTE_TILE, 64);
-    _tile_loadd(7, other + k * BYTE_TILE, 64);
-    _tile_dpbssd(0, 4, 6);
-    _tile_dpbssd(1, 4, 7);
-    _tile_dpbssd(2, 5, 6);
-    _tile_dpbssd(3, 5, 7);
+  for (int64_t k = 0; k < weight.depth; ++k) {
+    ask_for(weight.first + (k + AHEAD) * BYTE_TILE, BYTE_TILE);
+    ask_for(weight.second + (k + AHEAD) * BYTE_TILE, BYTE_TILE);
+    add_byte_step(panel, weight, k);
   }
+}
+
+// The same, with a weight that is at hand.
+inline void add_bytes_up(const int8_t* panel, const BytePair& weight) {
+  zero_sums();
+  for (int64_t k = 0; k < weight.depth; ++k) add_byte_step(panel, weight, k);
 }
 
 // What the sums [32, 32] of a pair of tiles of outputs stand for, put in its place.
@@ -147,8 +166,8 @@ Tensor byte_product(const Tensor& x, const Tensor& weight, const Tensor& scale) 
     for (int64_t start = 0; start < num_panels; start += block)
       for (int64_t pair = begin; pair < end; ++pair)
         for (int64_t i = start; i < std::min(num_panels, start + block); ++i) {
-          add_bytes_up(panels.panel(i, width), values_of<int8_t>(weight) + pair * 2 * depth * BYTE_TILE,
-                       depth, i == start);
+          const auto add_up = i == start ? add_bytes_up_asking : add_bytes_up;
+          add_up(panels.panel(i, width), byte_pair_of(values_of<int8_t>(weight), pair, depth));
           store_sums(sums, 32);
           const int64_t first = i * Digits::TOKENS;
           put_bytes<Digits>(mutable_data(out) + first * outputs + pair * 32, outputs, sums,
