@@ -27,12 +27,12 @@ from descant.schema.errors import (
     InvocationMissing,
     OutOfBlocks,
 )
-from tests.tiny import INVOCATION, tiny_adapter, tiny_model
+from tests.tiny import INVOCATION, tiny_adapter, tiny_dora, tiny_model
 
 MODEL = tiny_model()
 ADAPTERS = [tiny_adapter(MODEL.config, seed, rank=2 + seed % 3) for seed in range(5)]
 PLAIN = [tiny_adapter(MODEL.config, seed, plain=True) for seed in range(2)]
-EVERY = [None, *ADAPTERS, *PLAIN]
+EVERY = [None, *ADAPTERS, *PLAIN, tiny_dora(MODEL.config, 3)]
 SINGLE = ((10,), (11,), (12,))
 LONG = ((10, 20, 21), (10, 20, 22), (10, 23), (11,))
 
