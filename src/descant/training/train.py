@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from descant.data import build_examples, data_hash
-from descant.model import LoadedModel, LoraAdapter, LoraPair, content_hash, save_adapter
+from descant.data import Example, build_examples, data_hash
+from descant.model import (
+    Activation,
+    LoadedModel,
+    LoraAdapter,
+    LoraPair,
+    Module,
+    content_hash,
+    save_adapter,
+)
 from descant.registry import MANIFEST_FILE, Manifest
 from descant.schema import AdapterRef, Indicator, LabelledTranscript
 from descant.schema.errors import InvalidData
@@ -51,28 +59,21 @@ def train_one_pass(  # noqa: PLR0913 - base, data, questions, settings and place
         StorageFull: the disk is full; nothing already written is lost.
     """
     questions = questions_for(indicators, renderer)
-    longest = max(len(q.tail_ids) + max(map(len, q.labels)) for q in questions)
-    examples = build_examples(rows, indicators, renderer, base.config.max_positions - longest)
-    if not examples:
-        raise InvalidData("No conversation has a label for any indicator.", field="labels")
+    examples = examples_for(questions, rows, indicators, renderer, base.config.max_positions)
     trainer = OnePassTrainer(base.model, questions, examples, settings)
     data = data_hash(rows)
     checkpoint = Checkpoint(output, fingerprint(base.base_hash, data, settings, questions))
     if resume:
         trainer.step = checkpoint.load(trainer.stack, trainer.optimizer)
     losses = trainer.train(checkpoint, clocks.steady, on_progress)
-    origin = _Origin(base.base_hash, base_name, data, settings, clocks.now().isoformat())
-    references = [
-        _write(
-            output,
-            _adapter(trainer, index, base),
-            indicator,
-            rows,
-            origin,
-            losses.get(indicator.name),
-        )
-        for index, indicator in enumerate(indicators)
-    ]
+    recipe = {**settings.to_json(), "method": "one_pass"}
+    origin = Origin(base.base_hash, base_name, data, recipe, clocks.now().isoformat())
+    references = []
+    for index, indicator in enumerate(indicators):
+        invocation = questions[index].tail_ids
+        adapter = as_served(indicator.adapter, trainer.stack.pairs(index), invocation, base)
+        loss = losses.get(indicator.name)
+        references.append(write_adapter(output, adapter, indicator, rows, origin, loss))
     checkpoint.remove()
     return references
 
@@ -89,45 +90,74 @@ def questions_for(indicators: Sequence[Indicator], renderer: Renderer) -> list[Q
     ]
 
 
+def examples_for(
+    questions: Sequence[Question],
+    rows: Sequence[LabelledTranscript],
+    indicators: Sequence[Indicator],
+    renderer: Renderer,
+    max_positions: int,
+) -> list[Example]:
+    """Return the conversations to learn from, each with room for the longest tail and label.
+
+    Raises:
+        InvalidData: there are none.
+        ContextTooLong: one is longer than the model reads.
+    """
+    longest = max(len(q.tail_ids) + max(map(len, q.labels)) for q in questions)
+    examples = build_examples(rows, indicators, renderer, max_positions - longest)
+    if not examples:
+        raise InvalidData("No conversation has a label for any indicator.", field="labels")
+    return examples
+
+
 @dataclass(frozen=True)
-class _Origin:
+class Origin:
     """What all adapters of one run have in common."""
 
     base_hash: str
     base_name: str
     data_hash: str
-    settings: Hyperparameters
+    recipe: Mapping[str, Any]
     created: str
 
 
-def _adapter(trainer: OnePassTrainer, index: int, base: LoadedModel) -> LoraAdapter:
+def as_served(
+    name: str,
+    pairs: Mapping[tuple[int, Module], LoraPair],
+    invocation: tuple[int, ...] | None,
+    base: LoadedModel,
+) -> LoraAdapter:
+    """Return a trained adapter; `invocation` is None where it acts from the first token on."""
     # Saved as it is served: in the base's type, so that the hash is that of the weights in use.
     dtype = base.model.dtype
     weights = {
-        place: LoraPair(pair.a.to(dtype), pair.b.to(dtype), pair.scaling)
-        for place, pair in trainer.stack.pairs(index).items()
+        place: replace(pair, a=pair.a.to(dtype), b=pair.b.to(dtype))
+        for place, pair in pairs.items()
     }
-    invocation = trainer.questions[index].tail_ids
     identity = content_hash(weights, invocation)
-    name = trainer.questions[index].name
-    return LoraAdapter(name, identity, base.base_hash, "invocation", invocation, 0, weights)
+    activation: Activation = "start" if invocation is None else "invocation"
+    return LoraAdapter(name, identity, base.base_hash, activation, invocation, 0, weights)
 
 
-def _write(
+def write_adapter(
     output: Path,
     adapter: LoraAdapter,
     indicator: Indicator,
     rows: Sequence[LabelledTranscript],
-    origin: _Origin,
+    origin: Origin,
     loss: float | None,
 ) -> AdapterRef:
-    adapter = replace(adapter, name=indicator.adapter)
+    """Write an adapter and its manifest as one folder under `output`.
+
+    Raises:
+        StorageFull: the disk is full; an older adapter in its place is untouched.
+    """
     manifest = Manifest(
         base_hash=origin.base_hash,
         base_name=origin.base_name,
         data_hash=origin.data_hash,
-        recipe=origin.settings.to_json(),
-        indicator=_stated(indicator),
+        recipe=origin.recipe,
+        indicator=stated(indicator),
         metrics={"train_loss": loss, "train_labels": _label_counts(rows, indicator.name)},
         created=origin.created,
         content_hash=adapter.content_hash,
@@ -138,7 +168,8 @@ def _write(
     return AdapterRef(adapter.name, adapter.content_hash)
 
 
-def _stated(indicator: Indicator) -> dict[str, Any]:
+def stated(indicator: Indicator) -> dict[str, Any]:
+    """Return an indicator as a manifest states it."""
     lists = ("labels", "positive", "auto_fail")
     fields = {key: value for key, value in asdict(indicator).items() if value is not None}
     return {key: list(value) if key in lists else value for key, value in fields.items()}
