@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from descant.model import (
@@ -9,6 +11,7 @@ from descant.model import (
     LoraAdapter,
     LoraPair,
     ModelConfig,
+    OutputScale,
     Transformer,
 )
 
@@ -70,3 +73,17 @@ def tiny_adapter(
         activation_delay=0,
         weights=weights,
     )
+
+
+def tiny_dora(config: ModelConfig, seed: int, rank: int = 4) -> LoraAdapter:
+    """A plain adapter that also scales and shifts the output of every second site."""
+    adapter = tiny_adapter(config, seed, plain=True, rank=rank, name=f"dora-{seed}")
+    generator = torch.Generator().manual_seed(2000 + seed)
+    scales = {}
+    for layer in range(config.num_layers):
+        for site in ("qkv", "down"):
+            width = sum(config.out_features(module) for module in SITE_MODULES[site])
+            scale, shift = torch.rand(2, width, generator=generator)
+            scales[layer, site] = OutputScale(0.5 + scale, 0.3 * shift)
+    identity = f"sha256:{seed}-dora-{rank}"
+    return replace(adapter, content_hash=identity, output_scales=scales)

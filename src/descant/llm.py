@@ -346,7 +346,12 @@ class LLM:
     def _load_folder(self, folder: Path, name: str) -> LoraAdapter:
         base = self._base
         return load_adapter(
-            folder, base.config, base.model.dtype, base_hash=base.base_hash, name=name
+            folder,
+            base.config,
+            base.model.dtype,
+            base_hash=base.base_hash,
+            name=name,
+            model=base.model,
         )
 
     def _trained_labels(self, name: str) -> tuple[str, ...] | None:

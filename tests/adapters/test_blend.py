@@ -13,6 +13,7 @@ from descant.adapters.blend import Blend, Part
 from descant.model import SITE_MODULES, LoraAdapter, LoraPair, SingleAdapter, Site, content_hash
 from descant.schema.errors import InvalidAdapter
 from tests.adapters.folders import CONFIG, adapter
+from tests.tiny import tiny_dora
 
 WEIGHTS = st.floats(-4, 4, allow_subnormal=False)
 
@@ -115,3 +116,8 @@ def test_a_sum_that_overflows_and_an_empty_one_are_refused() -> None:
         Blend([Part(adapter(1), 1e300)]).adapter("blend")
     with pytest.raises(InvalidAdapter, match="at least one"):
         Blend([])
+
+
+def test_adapters_that_scale_outputs_are_not_blended() -> None:
+    with pytest.raises(InvalidAdapter, match=r"dora-1.*without magnitudes"):
+        Blend([Part(tiny_dora(CONFIG, 1), 0.5)])

@@ -15,10 +15,14 @@ from descant.engine.adapter_pool import AdapterPool, BatchedLora
 from descant.engine.low_rank_stack import PlainStack
 from descant.engine.step_rows import AdapterRun, StepRows, join_runs
 from descant.model import SITE_MODULES, LoraAdapter, SingleAdapter
-from tests.tiny import tiny_adapter, tiny_config
+from tests.tiny import tiny_adapter, tiny_config, tiny_dora
 
 CONFIG = tiny_config()
-ADAPTERS = [tiny_adapter(CONFIG, seed, rank=1 + seed) for seed in range(6)]
+ADAPTERS = [
+    *(tiny_adapter(CONFIG, seed, rank=1 + seed) for seed in range(4)),
+    tiny_dora(CONFIG, 4, rank=5),
+    tiny_adapter(CONFIG, 5, rank=6),
+]
 MIXES = {
     "identical": [2] * 12,
     "distinct": [0, 1, 2, 3, 4, 5],

@@ -34,7 +34,7 @@ from descant.schema.errors import (
     InvocationMissing,
     OutOfBlocks,
 )
-from tests.tiny import INVOCATION, tiny_adapter, tiny_model
+from tests.tiny import INVOCATION, tiny_adapter, tiny_dora, tiny_model
 
 MODEL = tiny_model()
 ADAPTERS = [tiny_adapter(MODEL.config, seed, rank=2 + seed % 3) for seed in range(5)]
@@ -44,7 +44,7 @@ BEHIND_READER = [
     replace(tiny_adapter(MODEL.config, seed), content_hash=f"sha256:read-{seed}", reader=READER)
     for seed in (6, 7)
 ]
-EVERY = [None, *ADAPTERS, *PLAIN, *BEHIND_READER]
+EVERY = [None, *ADAPTERS, *PLAIN, *BEHIND_READER, tiny_dora(MODEL.config, 3)]
 SINGLE = ((10,), (11,), (12,))
 LONG = ((10, 20, 21), (10, 20, 22), (10, 23), (11,))
 

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:Fu
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 INVOCATION = [7, 8, 9]
 FIRST_A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+FIRST_MAGNITUDE = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
@@ -46,13 +47,15 @@ def base(base_folder: Path) -> Transformer:
     return load_model(base_folder, torch.float32).model
 
 
-def peft_model(seed: int = 5, **settings: Any) -> Any:
+def peft_model(seed: int = 5, family: str = "smollm2", **settings: Any) -> Any:
     chosen = {"target_modules": MODULES, "r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM"}
-    model = peft.get_peft_model(hf_model("smollm2"), peft.LoraConfig(**chosen | settings)).eval()
+    model = peft.get_peft_model(hf_model(family), peft.LoraConfig(**chosen | settings)).eval()
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "lora_" in name:
+            if "lora_magnitude" in name:
+                weight.mul_(0.5 + torch.rand_like(weight))
+            elif "lora_" in name:
                 weight.copy_(0.3 * torch.randn_like(weight))
     return model
 
@@ -96,13 +99,15 @@ def invoked_ids() -> Tensor:
         {"rank_pattern": {"v_proj": 6}, "alpha_pattern": {"v_proj": 20}, "use_rslora": True},
         {"alora_invocation_tokens": INVOCATION},
         {"alora_invocation_tokens": INVOCATION, "use_rslora": True, "rank_pattern": {"q_proj": 7}},
+        {"use_dora": True},
+        {"use_dora": True, "target_modules": ["k_proj", "up_proj"], "layers_to_transform": [1]},
     ],
     ids=str,
 )
 def test_outputs_equal_peft(settings: dict[str, Any], base: Transformer, tmp_path: Path) -> None:
     model = peft_model(**settings)
     model.save_pretrained(tmp_path)
-    adapter = load_adapter(tmp_path, base.config)
+    adapter = load_adapter(tmp_path, base.config, model=base)
     ids = invoked_ids()
     expected = peft_logits(model, ids)
     assert (expected - our_logits(base, ids)).abs().max() > 0.05  # the adapter does something
@@ -157,6 +162,43 @@ def test_an_adapter_on_some_modules_of_some_layers_survives_writing(tmp_path: Pa
     assert all(torch.equal(again.weights[place].b, some[place].b) for place in some)
 
 
+def test_biases_are_not_scaled_by_dora(tmp_path: Path) -> None:
+    qwen = hf_model("qwen2")
+    base = load_model(save_hf_model(qwen, tmp_path / "base"), torch.float32).model
+    model = peft_model(family="qwen2", use_dora=True)
+    model.save_pretrained(tmp_path / "dora")
+    adapter = load_adapter(tmp_path / "dora", base.config, model=base)
+    ids = token_ids(60)
+    expected = peft_logits(model, ids)
+    assert (expected - our_logits(base, ids)).abs().max() > 0.05
+    assert (adapted_logits(base, adapter, ids) - expected).abs().max() <= 1e-4
+
+
+def test_peft_reads_the_magnitudes_we_write(base: Transformer, tmp_path: Path) -> None:
+    adapter = load_adapter(
+        peft_folder(tmp_path / "made", use_dora=True, target_modules=["q_proj", "down_proj"]),
+        base.config,
+        model=base,
+    )
+    save_adapter(tmp_path / "ours", adapter)
+    model = peft.PeftModel.from_pretrained(hf_model("smollm2"), tmp_path / "ours").eval()
+    ids = token_ids(60)
+    assert (adapted_logits(base, adapter, ids) - peft_logits(model, ids)).abs().max() <= 1e-4
+    again = load_adapter(tmp_path / "ours", base.config, model=base)
+    assert again.content_hash == adapter.content_hash
+
+
+def test_dora_needs_the_weights_of_the_base(base_folder: Path, tmp_path: Path) -> None:
+    base = load_model(base_folder, torch.float32).model
+    folder = peft_folder(tmp_path, use_dora=True)
+    with pytest.raises(InvalidAdapter, match="not given"):
+        load_adapter(folder, base.config)
+    base.quantize("int8")
+    with pytest.raises(InvalidAdapter, match=r"kept in int8.*not quantized") as caught:
+        load_adapter(folder, base.config, model=base)
+    assert caught.value.field == "use_dora"
+
+
 def test_the_hash_is_of_content_and_not_of_names(base: Transformer, tmp_path: Path) -> None:
     first = peft_folder(tmp_path / "one")
     hashes = {
@@ -169,9 +211,15 @@ def test_the_hash_is_of_content_and_not_of_names(base: Transformer, tmp_path: Pa
         ).content_hash,
     }
     assert len(set(hashes.values())) == 1, hashes
-    others = [{"seed": 6}, {"lora_alpha": 9}, {"alora_invocation_tokens": INVOCATION}]
+    others: list[dict[str, Any]] = [
+        {"seed": 6},
+        {"lora_alpha": 9},
+        {"alora_invocation_tokens": INVOCATION},
+        {"use_dora": True},
+    ]
     for index, settings in enumerate(others):
-        other = load_adapter(peft_folder(tmp_path / f"other-{index}", **settings), base.config)
+        folder = peft_folder(tmp_path / f"other-{index}", **settings)
+        other = load_adapter(folder, base.config, model=base)
         assert other.content_hash not in hashes.values(), settings
 
 
@@ -211,7 +259,8 @@ BAD = {
     "peft_type": (_set(peft_type="IA3"), "peft_type"),
     "task type": (_set(task_type="SEQ_CLS"), "task_type"),
     "bias": (_set(bias="all"), "bias"),
-    "dora": (_set(use_dora=True), "use_dora"),
+    "dora without magnitudes": (_set(use_dora=True), FIRST_MAGNITUDE),
+    "activated dora": (_set(use_dora=True, alora_invocation_tokens=[7]), "use_dora"),
     "modules to save": (_set(modules_to_save=["lm_head"]), "modules_to_save"),
     "fan in fan out": (_set(fan_in_fan_out=True), "fan_in_fan_out"),
     "replicated layers": (_set(layer_replication=[[0, 2], [1, 2]]), "layer_replication"),

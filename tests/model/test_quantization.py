@@ -249,7 +249,7 @@ def test_a_quantized_layer_never_drops_a_gradient_silently() -> None:
     layer = quantize(Linear(torch.randn(4, 4)), "int8")
     with pytest.raises(AssertionError, match="cannot train"):
         layer(torch.zeros(2, 4, requires_grad=True))
-    with pytest.raises(AssertionError, match="packed or quantized"):
+    with pytest.raises(AssertionError, match="is quantized"):
         quantized_tiny("int8").quantize("int8")
 
 

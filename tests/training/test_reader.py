@@ -11,7 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from descant.engine import Engine, ScoreRequest, Tail
-from descant.model import DenseCausal, LoraAdapter, SingleAdapter, Site, load_adapter, save_adapter
+from descant.model import (
+    DenseCausal,
+    LoraAdapter,
+    SingleAdapter,
+    Site,
+    content_hash,
+    load_adapter,
+    save_adapter,
+)
 from descant.training.checkpoint import Checkpoint
 from descant.training.one_pass import OnePassTrainer, Progress
 from descant.training.reader import ReaderTrainer
@@ -42,10 +50,15 @@ class InTurn:
         return y
 
 
+def reader_of(trainer: ReaderTrainer) -> LoraAdapter:
+    pairs = trainer.reader.pairs(0)
+    return LoraAdapter("reader", content_hash(pairs, None), None, "start", None, 0, pairs)
+
+
 def adapter_of(trainer: OnePassTrainer, index: int, reader: LoraAdapter) -> LoraAdapter:
     name = trainer.questions[index].name
     pairs = trainer.stack.pairs(index)
-    return LoraAdapter(name, name, None, "invocation", INVOCATION, 0, pairs, reader)
+    return LoraAdapter(name, name, None, "invocation", INVOCATION, 0, pairs, reader=reader)
 
 
 def test_a_step_gives_the_reader_the_gradient_of_plain_autograd() -> None:
@@ -56,7 +69,7 @@ def test_a_step_gives_the_reader_the_gradient_of_plain_autograd() -> None:
         # B is zero at first, and so would be the gradients of A.
         for row in (*trainer.stack.rows, *trainer.reader.rows):
             row.add_(0.05 * torch.randn(row.shape, generator=torch.Generator().manual_seed(1)))
-    reader = trainer.adapter("base")
+    reader = reader_of(trainer)
     leaves = {place: pair.b.requires_grad_() for place, pair in reader.weights.items()}
     total = torch.zeros(())
     for index, question in enumerate(CLOSED):
@@ -92,7 +105,7 @@ def test_tails_behind_a_frozen_reader_score_in_the_engine_as_they_were_trained(
     seen: list[Progress] = []
     trainer.train(Checkpoint(tmp_path, "x"), itertools.count().__next__, seen.append)
     assert seen[-1].mean_loss < 0.7 * seen[0].mean_loss
-    reader = trainer.adapter("base")
+    reader = reader_of(trainer)
     tails = OnePassTrainer(MODEL, CLOSED, rows, settings, reader=reader)
     tails.train(Checkpoint(tmp_path, "y"), itertools.count().__next__)
     engine = Engine(MODEL, "base")

@@ -31,8 +31,8 @@ class Blend:
     """What a weighted sum is made of; the order of the parts does not matter.
 
     Raises:
-        InvalidAdapter: there are no parts, a weight is not a finite number, or the parts act from
-            different tokens on.
+        InvalidAdapter: there are no parts, a weight is not a finite number, one is a DoRA adapter,
+            or the parts act from different tokens on.
     """
 
     def __init__(self, parts: Sequence[Part]):
@@ -86,6 +86,12 @@ def _check(parts: Sequence[Part]) -> None:
             raise InvalidAdapter(
                 f"The weight of {part.adapter.name!r} is {part.weight}, not a number.",
                 field="weights",
+            )
+        if part.adapter.output_scales:
+            raise InvalidAdapter(
+                f"{part.adapter.name!r} is a DoRA adapter: it scales outputs, and a sum does not.",
+                field="adapters",
+                remedy="Blend adapters without magnitudes.",
             )
         if _rule(part.adapter) != _rule(parts[0].adapter):
             raise InvalidAdapter(

@@ -83,4 +83,5 @@ class HostTier:
 
 def num_bytes(adapter: LoraAdapter) -> int:
     """Return the memory that an adapter's weights take."""
-    return sum(pair.a.nbytes + pair.b.nbytes for pair in adapter.weights.values())
+    pairs = sum(pair.a.nbytes + pair.b.nbytes for pair in adapter.weights.values())
+    return pairs + sum(x.nbytes for scaled in adapter.output_scales.values() for x in scaled)

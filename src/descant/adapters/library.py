@@ -100,7 +100,11 @@ class AdapterLibrary:
     ) -> AdapterLibrary:
         """Return a library whose adapters are loaded for this base model, in its dtype."""
         load = partial(
-            load_adapter, config=base.config, dtype=base.model.dtype, base_hash=base.base_hash
+            load_adapter,
+            config=base.config,
+            dtype=base.model.dtype,
+            base_hash=base.base_hash,
+            model=base.model,
         )
         return cls(load, config, clock)
 

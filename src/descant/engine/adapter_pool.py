@@ -93,6 +93,17 @@ class AdapterPool:
             if not self._users[content_hash]:
                 del self._users[content_hash]
 
+    def scaled_rows(self, rows: StepRows) -> list[tuple[slice, LoraAdapter]]:
+        """Return the rows of a step whose adapters scale outputs (DoRA), and these adapters."""
+        scaling = {
+            self._slot_of[key]: adapter
+            for key, adapter in self._active.items()
+            if adapter.output_scales
+        }
+        if not scaling:
+            return []
+        return [(own, scaling[slot]) for slot, own in rows.by_slot() if slot in scaling]
+
     def stack(self, layer: int, site: Site) -> LowRankStack | None:
         """Return the matrices at one layer and site; None where no adapter has ever had any."""
         return self._stacks.get((layer, site))
@@ -182,11 +193,16 @@ class BatchedLora:
     def __init__(self, pool: AdapterPool, rows: StepRows):
         self.pool = pool
         self.rows = rows
+        self.scaled_rows = pool.scaled_rows(rows)
 
     def apply(
         self, layer: int, site: Site, x: Float[Tensor, "T I"], y: Float[Tensor, "T O"]
     ) -> Float[Tensor, "T O"]:
         """Add each row's update to y, in place; rows without a slot keep y."""
+        for rows, adapter in self.scaled_rows:
+            scaled = adapter.output_scales.get((layer, site))
+            if scaled is not None:
+                y[rows] = scaled.apply(y[rows])
         stack = self.pool.stack(layer, site)
         if stack is not None:
             stack.apply(x, y, self.rows)

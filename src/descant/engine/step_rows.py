@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -44,17 +44,18 @@ class StepRows:
     def groups(self) -> Int[Tensor, "N 3"]:
         """Slot, first row and number of rows, of at most as many neighbouring rows as a tile has."""
         groups = [
-            (slot, row, min(_TILE_ROWS, stop - row))
-            for run in self.runs
-            for slot, first in zip(
-                range(run.slots.start, run.slots.stop),
-                range(run.rows.start, run.rows.stop, run.rows_each),
-                strict=True,
-            )
-            for stop in [first + run.rows_each]
-            for row in range(first, stop, _TILE_ROWS)
+            (slot, row, min(_TILE_ROWS, own.stop - row))
+            for slot, own in self.by_slot()
+            for row in range(own.start, own.stop, _TILE_ROWS)
         ]
         return torch.tensor(groups, dtype=torch.int64)
+
+    def by_slot(self) -> Iterator[tuple[int, slice]]:
+        """Yield slot and rows, once for each slot of each run."""
+        for run in self.runs:
+            for index in range(run.num_slots):
+                first = run.first_row + index * run.rows_each
+                yield run.first_slot + index, slice(first, first + run.rows_each)
 
 
 def join_runs(runs: Sequence[AdapterRun]) -> list[AdapterRun]:

@@ -1,6 +1,12 @@
 """Token ids to logits: the model, its weights and its adapters."""
 
-from descant.model.adapter_folder import content_hash, load_adapter, save_adapter
+from descant.model.adapter_folder import (
+    adapter_pair,
+    adapter_tensors,
+    content_hash,
+    load_adapter,
+    save_adapter,
+)
 from descant.model.attention import DenseCausal
 from descant.model.config import SITE_MODULES, ModelConfig, Module, RopeConfig, Site
 from descant.model.linear import Linear, to_tiles
@@ -8,6 +14,7 @@ from descant.model.lora import (
     Activation,
     LoraAdapter,
     LoraPair,
+    OutputScale,
     SingleAdapter,
     find_invocation,
     fuse,
@@ -25,7 +32,7 @@ from descant.model.partial_attention import (
 from descant.model.quantization import quantize_channels, to_byte_tiles
 from descant.model.storage import default_cache_dir, replaced
 from descant.model.transformer import Attend, LayerAdapters, Transformer
-from descant.model.weights import LoadedModel, load_model
+from descant.model.weights import LoadedModel, load_model, named_weights
 
 __all__ = [
     "SITE_MODULES",
@@ -43,11 +50,14 @@ __all__ = [
     "ModelConfig",
     "Module",
     "NativeKernel",
+    "OutputScale",
     "Partial",
     "RopeConfig",
     "SingleAdapter",
     "Site",
     "Transformer",
+    "adapter_pair",
+    "adapter_tensors",
     "content_hash",
     "default_cache_dir",
     "choose_kernel",
@@ -59,9 +69,10 @@ __all__ = [
     "load_model",
     "load_native",
     "quantize_channels",
-    "save_adapter",
     "merge",
+    "named_weights",
     "replaced",
+    "save_adapter",
     "to_byte_tiles",
     "to_tiles",
 ]

@@ -63,6 +63,7 @@ _READ = frozenset(
         "rank_pattern",
         "target_modules",
         "task_type",
+        "use_dora",
         "use_rslora",
     }
 )
@@ -97,6 +98,9 @@ class AdapterSettings:
         self.rank_pattern = self._pattern("rank_pattern")
         self.alpha_pattern = self._pattern("alpha_pattern")
         self.invocation_tokens = self._invocation()
+        self.has_magnitudes = bool(settings.get("use_dora"))
+        if self.has_magnitudes and self.invocation_tokens is not None:
+            raise self._invalid("use_dora", "is not supported together with an invocation")
         self._check_targets()
 
     def modules(self) -> Iterator[tuple[int, Module, ModuleSettings]]:
@@ -238,6 +242,7 @@ def settings_of(adapter: LoraAdapter, base_model: str) -> dict[str, Any]:
         "lora_dropout": 0.0,
         "bias": "none",
         "use_rslora": False,
+        "use_dora": first.magnitude is not None,
         "target_modules": _target_names(adapter, list(pairs)),
         "rank_pattern": {
             re.escape(key): pair.rank for key, pair in pairs.items() if pair.rank != rank

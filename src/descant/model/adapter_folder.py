@@ -19,13 +19,16 @@ from torch import Tensor
 
 from descant.model.adapter_config import MODULE_PATHS, AdapterSettings, settings_of
 from descant.model.config import ModelConfig, Module
+from descant.model.dora import output_scales
 from descant.model.lora import LoraAdapter, LoraPair
 from descant.model.storage import locked, remove_leftovers, replaced, write_json
+from descant.model.transformer import Transformer
 from descant.schema.errors import AdapterNotFound, InvalidAdapter
 
 _CONFIG, _WEIGHTS, _MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _READER = "reader"
 """A folder in the adapter's own, in the same format."""
+_A, _B, _MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
@@ -37,12 +40,14 @@ def load_adapter(
     base_hash: str | None = None,
     name: str | None = None,
     *,
+    model: Transformer | None = None,
     activation_delay: Literal[0, 1] = 0,
 ) -> LoraAdapter:
     """Read an adapter folder as PEFT writes it.
 
     `base_hash` is that of the model it is to run on: an adapter whose manifest names another is
-    refused. `activation_delay` 1 is for files of IBM's first aLoRA package.
+    refused. `model` is that model itself, which only DoRA needs. `activation_delay` 1 is for files
+    of IBM's first aLoRA package.
 
     Raises:
         AdapterNotFound: there is no such folder.
@@ -67,9 +72,10 @@ def load_adapter(
         invocation_tokens=tokens,
         activation_delay=activation_delay,
         weights={
-            place: LoraPair(pair.a.to(dtype), pair.b.to(dtype), pair.scaling)
+            place: LoraPair(pair.a.to(dtype), pair.b.to(dtype), pair.scaling, pair.magnitude)
             for place, pair in stored.items()
         },
+        output_scales=output_scales(stored, model, folder) if settings.has_magnitudes else {},
         reader=reader,
     )
 
@@ -117,12 +123,28 @@ def save_adapter(
 
 
 def _write_files(folder: Path, adapter: LoraAdapter, base_model: str) -> None:
-    tensors: dict[str, Tensor] = {}
-    for (layer, module), pair in sorted(adapter.weights.items()):
-        tensors[_tensor_name(layer, module, "A")] = pair.a.detach().contiguous().cpu()
-        tensors[_tensor_name(layer, module, "B")] = pair.b.detach().contiguous().cpu()
+    tensors = adapter_tensors(adapter.weights)
     write_json(folder / _CONFIG, settings_of(adapter, base_model))
     (folder / _WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+
+
+def adapter_tensors(weights: Mapping[tuple[int, Module], LoraPair]) -> dict[str, Tensor]:
+    """Return matrices, and magnitudes where there are any, by the names that PEFT gives them."""
+    tensors: dict[str, Tensor] = {}
+    for (layer, module), pair in sorted(weights.items()):
+        tensors[_tensor_name(layer, module, _A)] = pair.a
+        tensors[_tensor_name(layer, module, _B)] = pair.b
+        if pair.magnitude is not None:
+            tensors[_tensor_name(layer, module, _MAGNITUDE)] = pair.magnitude
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+
+
+def adapter_pair(
+    tensors: Mapping[str, Tensor], layer: int, module: Module, scaling: float
+) -> LoraPair:
+    """Return the matrices of one module from tensors by the names that PEFT gives them."""
+    a, b = (tensors[_tensor_name(layer, module, kind)] for kind in (_A, _B))
+    return LoraPair(a, b, scaling, tensors.get(_tensor_name(layer, module, _MAGNITUDE)))
 
 
 def content_hash(
@@ -137,7 +159,8 @@ def content_hash(
         digest.update(reader.content_hash.encode())
     for (layer, module), pair in sorted(weights.items()):
         digest.update(f"|{layer} {module} {pair.scaling:.9g}".encode())
-        for tensor in (pair.a, pair.b):
+        magnitude = [] if pair.magnitude is None else [pair.magnitude]
+        for tensor in (pair.a, pair.b, *magnitude):
             digest.update(f"|{tensor.dtype} {tuple(tensor.shape)}|".encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return "sha256:" + digest.hexdigest()
@@ -169,15 +192,19 @@ def _read_weights(
     tensors = _read_tensors(path)
     weights: dict[tuple[int, Module], LoraPair] = {}
     for layer, module, chosen in settings.modules():
-        shapes = {
-            "A": (chosen.rank, config.in_features(module)),
-            "B": (config.out_features(module), chosen.rank),
+        outputs = config.out_features(module)
+        shapes: dict[str, tuple[int, ...]] = {
+            _A: (chosen.rank, config.in_features(module)),
+            _B: (outputs, chosen.rank),
         }
-        a, b = (
-            _take(path, tensors, _tensor_name(layer, module, side), shape)
-            for side, shape in shapes.items()
-        )
-        weights[layer, module] = LoraPair(a, b, chosen.scaling)
+        if settings.has_magnitudes:
+            shapes[_MAGNITUDE] = (outputs,)
+        taken = {
+            name: _take(path, tensors, name, shape)
+            for kind, shape in shapes.items()
+            for name in [_tensor_name(layer, module, kind)]
+        }
+        weights[layer, module] = adapter_pair(taken, layer, module, chosen.scaling)
     if tensors:
         name = min(tensors)
         raise InvalidAdapter(
@@ -203,7 +230,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _take(path: Path, tensors: dict[str, Tensor], name: str, shape: tuple[int, int]) -> Tensor:
+def _take(path: Path, tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
     tensor = tensors.pop(name, None)
     if tensor is None:
         raise InvalidAdapter(f"{path}: tensor {name} is missing.", field=name)
@@ -240,5 +267,5 @@ def _base_hash(folder: Path, running: str | None) -> str | None:
     return trained
 
 
-def _tensor_name(layer: int, module: Module, side: str) -> str:
-    return f"base_model.model.model.layers.{layer}.{MODULE_PATHS[module]}.lora_{side}.weight"
+def _tensor_name(layer: int, module: Module, kind: str) -> str:
+    return f"base_model.model.model.layers.{layer}.{MODULE_PATHS[module]}.{kind}"

@@ -10,9 +10,9 @@ Dimension key: R rank, K fused rank of a site (R times its modules), I/O feature
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,11 +30,24 @@ class LoraPair:
     a: Float[Tensor, "R I"]
     b: Float[Tensor, "O R"]
     scaling: float
+    magnitude: Float[Tensor, " O"] | None = None
+    """DoRA: how long each row of the module's whole weight is to be; see `descant.model.dora`."""
 
     @property
     def rank(self) -> int:
         """R."""
         return self.a.shape[0]
+
+
+class OutputScale(NamedTuple):
+    """What DoRA does to the base output of one site: y becomes scale * y + shift."""
+
+    scale: Float[Tensor, " O"]
+    shift: Float[Tensor, " O"]
+
+    def apply(self, y: Float[Tensor, "T O"]) -> Float[Tensor, "T O"]:
+        """Return the output, computed in float32."""
+        return torch.addcmul(self.shift, y.float(), self.scale).to(y.dtype)
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ class LoraAdapter:
     reader: LoraAdapter | None = None
     """A plain LoRA that acts on what stands before the invocation, the same for all adapters that
     were trained behind it; None: the base model alone reads."""
+    output_scales: Mapping[tuple[int, Site], OutputScale] = field(default_factory=dict)
+    """DoRA: by layer and site; none for any other adapter."""
 
     @cached_property
     def rank(self) -> int:
@@ -85,8 +100,8 @@ def fuse(
     """Return an adapter's matrices for one site, its modules side by side, padded with zeros.
 
     K = rank * number of modules in the site. `expand` is block-diagonal over the modules and carries
-    the scaling, so that the update of all modules at once is ``x @ shrink @ expand``. A module the
-    adapter does not have is zero.
+    the scaling, and DoRA's, so that the update of all modules at once is ``x @ shrink @ expand``. A
+    module the adapter does not have is zero.
     """
     modules = SITE_MODULES[site]
     widths = [config.out_features(module) for module in modules]
@@ -100,7 +115,8 @@ def fuse(
         row, column = index * rank, sum(widths[:index])
         shrink[:, row : row + pair.rank] = pair.a.T
         expand[row : row + pair.rank, column : column + widths[index]] = pair.scaling * pair.b.T
-    return shrink, expand
+    scaled = adapter.output_scales.get((layer, site))
+    return shrink, expand if scaled is None else (expand * scaled.scale).to(expand.dtype)
 
 
 class SingleAdapter:
@@ -126,4 +142,8 @@ class SingleAdapter:
             if pair is not None:
                 update = pair.scaling * (x.to(pair.a.dtype) @ pair.a.T @ pair.b.T)
                 parts[index] = (parts[index] + update * self.active[:, None]).to(y.dtype)
-        return torch.cat(parts, -1)
+        updated = torch.cat(parts, -1)
+        scaled = self.adapter.output_scales.get((layer, site))
+        if scaled is None:
+            return updated
+        return torch.where(self.active[:, None], scaled.apply(updated), updated)

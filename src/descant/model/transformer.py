@@ -120,10 +120,11 @@ class Layer(nn.Module):
         return next_norm.add(hidden, x, ops)
 
     def linear(self, site: Site) -> Linear:
-        """Return the fused linear layer at this site, as long as it has not been replaced."""
+        """Return the fused linear layer at this site, as long as it has not been quantized."""
         linear = getattr(self, site)
-        assert isinstance(linear, Linear), "the model is packed or quantized"
-        return linear
+        plain = linear.plain if isinstance(linear, PackedLinear) else linear
+        assert isinstance(plain, Linear), "the model is quantized"
+        return plain
 
     def replace(self, make: Callable[[Linear], PackedLinear | Int8Linear]) -> None:
         """Replace each linear layer by what is made of it."""

@@ -92,7 +92,7 @@ def fill(model: Transformer, tensors: Iterable[tuple[str, Tensor]], origin: str)
     Raises:
         InvalidModel: names a tensor that is missing, unknown or of another shape.
     """
-    places = _places(model)
+    places = named_weights(model)
     for name, tensor in tensors:
         if _IGNORED.fullmatch(name) or (name == "lm_head.weight" and model.head is None):
             continue
@@ -160,8 +160,8 @@ def base_hash(config: ModelConfig, files: Iterable[Path]) -> str:
     return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _places(model: Transformer) -> dict[str, Tensor]:
-    """Return where each tensor of a model folder goes."""
+def named_weights(model: Transformer) -> dict[str, Tensor]:
+    """Return every weight by its Hugging Face name: views, so that filling them fills the model."""
     places: dict[str, Tensor] = {
         "model.embed_tokens.weight": model.embedding,
         "model.norm.weight": model.norm.weight,

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from descant.model import Transformer
+from descant.schema.errors import InvalidData
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,31 @@ def label_losses(
         out[a] = sum_c w[a, c] * loss[a, c] / (number of c with a label)
     """
     losses = []
+    all_targets, all_weights = tails.targets.to(hidden.device), tails.weights.to(hidden.device)
     for row, question in enumerate(questions):
-        has_label = tails.weights[row] > 0
+        has_label = all_weights[row] > 0
         count = has_label.sum().clamp(min=1)
-        rows = _row_losses(model, hidden[row], tails.targets[row], question, has_label)
-        losses.append((rows * tails.weights[row][has_label]).sum() / count)
+        rows = _row_losses(model, hidden[row], all_targets[row], question, has_label)
+        losses.append((rows * all_weights[row][has_label]).sum() / count)
     return torch.stack(losses)
+
+
+def weights_by_question(
+    questions: Sequence[Question], targets: Sequence[Mapping[str, int]], power: float
+) -> dict[str, list[float]]:
+    """Return `label_weights` of every question, by its name.
+
+    Raises:
+        InvalidData: nobody labelled one of them; names it.
+    """
+    for question in questions:
+        if not any(question.name in labels for labels in targets):
+            raise InvalidData(
+                f"No conversation has a label for {question.name!r}.",
+                field=question.name,
+                remedy="Label some conversations, or leave the indicator out.",
+            )
+    return {question.name: label_weights(targets, question, power) for question in questions}
 
 
 def label_weights(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from descant.data import Example
 from descant.model import LoraAdapter, Transformer, choose_kernel
-from descant.schema.errors import InvalidConfig, InvalidData, TrainingDiverged
+from descant.schema.errors import InvalidConfig, TrainingDiverged
 from descant.training.adapter_stack import ActiveAdapters, AdapterStack
 from descant.training.checkpoint import Checkpoint
 from descant.training.hyperparameters import Hyperparameters
@@ -30,7 +30,7 @@ from descant.training.objective import (
     TailBatch,
     build_tails,
     label_losses,
-    label_weights,
+    weights_by_question,
 )
 from descant.training.readings import LiveReadings, Reading, ReadingStore
 from descant.training.schedule import Batch, learning_rate_factor, plan_batches
@@ -87,12 +87,7 @@ class OnePassTrainer:
         By the loss on `dev`, behind every epoch, the best state of each adapter is kept. A frozen
         `reader` reads the conversations; without one, the base model alone.
         """
-        if model.quantization is not None:
-            raise InvalidConfig(
-                f"A model quantized to {model.quantization} gives no gradient.",
-                field="quantization",
-                remedy="Train without quantization; the adapters then run on a quantized model.",
-            )
+        refuse_quantized(model)
         self.model = model
         self.questions = list(questions)
         self.examples = sorted(examples, key=lambda example: example.transcript_id)
@@ -101,7 +96,7 @@ class OnePassTrainer:
         self.readings: ReadingStore | LiveReadings = ReadingStore(
             model, self.kernel, settings.reading_cache_bytes, reader
         )
-        seeds = [seed_of(settings.seed, question.name) for question in questions]
+        seeds = [adapter_seed(settings.seed, question.name) for question in questions]
         self.stack = AdapterStack(model.config, settings, seeds, model.device)
         # One group an adapter: each has a learning rate of its own, and those that take no part in
         # a step are left alone by it.
@@ -113,7 +108,11 @@ class OnePassTrainer:
         )
         self.selection = Selection(settings.patience_epochs, model.dtype)
         self.step = 0
-        self._weights = self._label_weights()
+        self._weights = weights_by_question(
+            self.questions,
+            [example.targets for example in self.examples],
+            settings.class_weight_power,
+        )
         self.dev = list(dev)
         self._all = [*self.examples, *self.dev]
         self._prefixes = [example.prefix_ids for example in self._all]
@@ -301,18 +300,6 @@ class OnePassTrainer:
             {rows[name] for name in example.targets if name in rows} for example in self.examples
         ]
 
-    def _label_weights(self) -> dict[str, list[float]]:
-        targets = [example.targets for example in self.examples]
-        for question in self.questions:
-            if not any(question.name in labels for labels in targets):
-                raise InvalidData(
-                    f"No conversation has a label for {question.name!r}.",
-                    field=question.name,
-                    remedy="Label some conversations, or leave the indicator out.",
-                )
-        power = self.settings.class_weight_power
-        return {q.name: label_weights(targets, q, power) for q in self.questions}
-
     def _check_finite(self, per_question: Tensor, batch: Batch) -> None:
         if torch.isfinite(per_question).all():
             return
@@ -345,6 +332,20 @@ class _TailAttend:
         return out.view(q.shape)
 
 
+def refuse_quantized(model: Transformer) -> None:
+    """Raise if the model gives no gradient.
+
+    Raises:
+        InvalidConfig: its weights are in int8.
+    """
+    if model.quantization is not None:
+        raise InvalidConfig(
+            f"A model quantized to {model.quantization} gives no gradient.",
+            field="quantization",
+            remedy="Train without quantization; the adapters then run on a quantized model.",
+        )
+
+
 def fingerprint(
     base_hash: str, data_hash: str, settings: Hyperparameters, questions: Sequence[Question]
 ) -> str:
@@ -355,6 +356,6 @@ def fingerprint(
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def seed_of(seed: int, name: str) -> int:
-    """Return the seed of one adapter's first values, whatever is trained beside it."""
+def adapter_seed(seed: int, name: str) -> int:
+    """Return the seed of one adapter's first values, whichever others are trained beside it."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7])

@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from descant.data import Example
-from descant.model import LoraAdapter, LoraPair, Transformer, content_hash
+from descant.model import Transformer
 from descant.training.adapter_stack import ActiveAdapters, AdapterStack
 from descant.training.hyperparameters import Hyperparameters
 from descant.training.objective import Question
-from descant.training.one_pass import OnePassTrainer, seed_of
+from descant.training.one_pass import OnePassTrainer, adapter_seed
 from descant.training.readings import LiveReadings
 from descant.training.schedule import Batch, learning_rate_factor
 
@@ -43,7 +43,7 @@ class ReaderTrainer(OnePassTrainer):
     ):
         """Prepare the reader beside adapters and optimizer."""
         super().__init__(model, questions, examples, settings, dev)
-        seeds = [seed_of(settings.seed, READER_NAME)]
+        seeds = [adapter_seed(settings.seed, READER_NAME)]
         self.reader = AdapterStack(model.config, settings, seeds, model.device)
         self.live = LiveReadings(model, self.reader)
         self.readings = self.live
@@ -69,16 +69,6 @@ class ReaderTrainer(OnePassTrainer):
         """Read under the reader as it is now, and learn from a batch."""
         self.live.renew()
         return super().train_step(batch)
-
-    def adapter(self, base_hash: str) -> LoraAdapter:
-        """Return the reader as it is served, in the model's type."""
-        dtype = self.model.dtype
-        weights = {
-            place: LoraPair(pair.a.to(dtype), pair.b.to(dtype), pair.scaling)
-            for place, pair in self.reader.pairs(0).items()
-        }
-        identity = content_hash(weights, None)
-        return LoraAdapter(READER_NAME, identity, base_hash, "start", None, 0, weights)
 
     def _take_gradients(self, batch: Batch, active: ActiveAdapters) -> Float[Tensor, " N"]:
         norms = super()._take_gradients(batch, active)
