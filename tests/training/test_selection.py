@@ -15,6 +15,7 @@ from descant.data import Example
 from descant.training.adapter_stack import AdapterStack
 from descant.training.checkpoint import Checkpoint
 from descant.training.one_pass import OnePassTrainer, Progress
+from descant.training.rate_search import RateSearch
 from descant.training.selection import Selection
 from tests.training.test_one_pass import MODEL, QUESTIONS, RECIPE, examples, matrices
 
@@ -82,6 +83,20 @@ def test_a_batch_computed_in_parts_is_the_same_step(tmp_path: Path) -> None:
         assert len(losses) == len(QUESTIONS)
     for index in range(len(QUESTIONS)):
         assert torch.allclose(matrices(whole, index), matrices(parts, index), atol=3e-4)
+
+
+def test_each_adapter_takes_the_rate_it_was_best_with(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, search_rates=(1e-7, 1e-2))
+    search = RateSearch(MODEL, QUESTIONS, examples(24), settings, examples(9, seed=5))
+    rates = search.run(tmp_path / "search", itertools.count().__next__, lambda progress: None)
+    # A rate at which nothing moves is never the better one here.
+    assert rates == {question.name: 1e-2 for question in QUESTIONS}
+    assert not (tmp_path / "search").exists()
+    assert search.readings is not None
+    one_reading = sum(len(row.prefix_ids) for row in (*examples(24), *examples(9, seed=5)))
+    assert search.readings.num_tokens_read == one_reading
+    trainer = OnePassTrainer(MODEL, QUESTIONS, examples(4), settings, rates={"ends_high": 0.5})
+    assert [trainer.rate_of(index) for index in range(3)] == [5e-2, 0.5, 5e-2]
 
 
 @given(st.lists(st.floats(0.0, 9.0), min_size=1, max_size=12), st.integers(1, 4))

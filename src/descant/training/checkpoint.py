@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from descant.model import replaced
+from descant.registry import replacing
 from descant.schema.errors import CacheCorrupt, InvalidConfig
 from descant.training.selection import Selection
 
@@ -98,6 +100,34 @@ class Checkpoint:
                 if key.startswith(prefix) and key.endswith(suffix)
             }
         return int(state["step"])
+
+    def remember(self, name: str, value: Mapping[str, float]) -> None:
+        """Keep something that is found out once, before the first step.
+
+        Raises:
+            StorageFull: nothing is kept.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder / f"{name}.json") as file:
+            file.write(json.dumps({"fingerprint": self.fingerprint, "value": value}).encode())
+
+    def recall(self, name: str) -> dict[str, float] | None:
+        """Return what this run remembers; None where it remembers nothing.
+
+        Raises:
+            CacheCorrupt: it cannot be read.
+        """
+        path = self.folder / f"{name}.json"
+        if not path.is_file():
+            return None
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            value: dict[str, float] = kept["value"]
+            return value if kept["fingerprint"] == self.fingerprint else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise CacheCorrupt(
+                f"{path} cannot be read: {error}.", remedy="Train again without --resume."
+            ) from error
 
     def remove(self) -> None:
         """Delete the checkpoint of a finished run."""

@@ -15,6 +15,7 @@ ALL_MODULES: tuple[Module, ...] = tuple(
 )
 
 
+_LISTS = ("target_modules", "search_rates")
 _COUNTS = (
     "rank",
     "epochs",
@@ -48,6 +49,11 @@ class Hyperparameters:
     conversations_at_once: int = 8
     """A batch of more is computed in parts: less memory, the same step."""
     learning_rate: float = 5e-4
+    search_rates: tuple[float, ...] = ()
+    """Rates tried for an epoch each, where there are conversations to judge by: every adapter then
+    learns at the one that was best for it."""
+    label_smoothing: float = 0.0
+    """Part of the target that is spread over all labels of the set."""
     warmup_share: float = 0.1
     """Part of all steps in which the learning rate rises; behind it, it falls as a cosine to 0."""
     weight_decay: float = 0.01
@@ -71,8 +77,11 @@ class Hyperparameters:
         for name in ("weight_decay", "class_weight_power", "reading_cache_bytes", "seed"):
             if getattr(self, name) < 0:
                 raise InvalidConfig(f"{name} must not be negative.", field=name)
-        if not 0 <= self.warmup_share < 1:
-            raise InvalidConfig("warmup_share must be in [0, 1).", field="warmup_share")
+        for name in ("warmup_share", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidConfig(f"{name} must be in [0, 1).", field=name)
+        if not all(rate > 0 for rate in self.search_rates):
+            raise InvalidConfig("search_rates must all be greater than 0.", field="search_rates")
         self._check_modules()
 
     def _check_modules(self) -> None:
@@ -85,7 +94,8 @@ class Hyperparameters:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain values, as written into manifests."""
-        return {**asdict(self), "target_modules": list(self.target_modules)}
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
+        return {**asdict(self), **lists}
 
 
 def load_hyperparameters(path: Path) -> Hyperparameters:
@@ -108,8 +118,9 @@ def load_hyperparameters(path: Path) -> Hyperparameters:
                 f"{path}: unknown key {key!r}.", field=key, remedy=f"Known: {known}."
             )
         _check_type(path, key, value, defaults[key])
-    if "target_modules" in table:
-        table["target_modules"] = tuple(table["target_modules"])
+    for key in _LISTS:
+        if key in table:
+            table[key] = tuple(table[key])
     return Hyperparameters(**table)
 
 

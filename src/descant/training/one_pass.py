@@ -81,11 +81,13 @@ class OnePassTrainer:
         settings: Hyperparameters,
         dev: Sequence[Example] = (),
         reader: LoraAdapter | None = None,
+        rates: Mapping[str, float] | None = None,
     ):
         """Prepare adapters and optimizer; nothing is read yet.
 
         By the loss on `dev`, behind every epoch, the best state of each adapter is kept. A frozen
-        `reader` reads the conversations; without one, the base model alone.
+        `reader` reads the conversations; without one, the base model alone. `rates` are learning
+        rates of questions that have one of their own.
         """
         refuse_quantized(model)
         self.model = model
@@ -108,6 +110,9 @@ class OnePassTrainer:
         )
         self.selection = Selection(settings.patience_epochs, model.dtype)
         self.step = 0
+        self._rates = [
+            (rates or {}).get(question.name, settings.learning_rate) for question in questions
+        ]
         self._weights = weights_by_question(
             self.questions,
             [example.targets for example in self.examples],
@@ -182,6 +187,10 @@ class OnePassTrainer:
         self._judge(self.settings.epochs)
         self.selection.restore(self.rows)
         return {name: fmean(losses) for name, losses in recent.items() if losses}
+
+    def rate_of(self, index: int) -> float:
+        """Return the full learning rate of one adapter."""
+        return self._rates[index]
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where a run with the same fingerprint was stopped."""
@@ -285,7 +294,7 @@ class OnePassTrainer:
             factor = learning_rate_factor(
                 done, self._num_steps_of[index], self.settings.warmup_share
             )
-            self.optimizer.param_groups[index]["lr"] = self.settings.learning_rate * factor
+            self.optimizer.param_groups[index]["lr"] = self._rates[index] * factor
 
     def _last_epochs(self) -> dict[str, deque[float]]:
         """Return, by question, room for the losses of one epoch."""

@@ -11,9 +11,11 @@ from descant.schema import AdapterRef
 from descant.training.checkpoint import Checkpoint
 from descant.training.lessons import Clocks, Lessons
 from descant.training.one_pass import OnePassTrainer, Progress, fingerprint
+from descant.training.rate_search import RateSearch
 from descant.training.reader import READER_NAME, ReaderTrainer
 from descant.training.trained_adapter import Origin, as_served, write_adapter
 
+_RATES = "learning_rates"
 OnProgress = Callable[[Progress], None]
 
 
@@ -36,7 +38,8 @@ def train_one_pass(
         StorageFull: the disk is full; nothing already written is lost.
     """
     base = lessons.base
-    trainer = OnePassTrainer(
+    checkpoint = _checkpoint(lessons, output, reader)
+    taught = (
         base.model,
         lessons.questions,
         lessons.examples,
@@ -44,7 +47,13 @@ def train_one_pass(
         lessons.dev_examples,
         reader,
     )
-    checkpoint = _checkpoint(lessons, output, reader)
+    rates = checkpoint.recall(_RATES) if resume else None
+    if rates is None and lessons.settings.search_rates and lessons.dev_examples:
+        rates = RateSearch(*taught).run(output / ".search", clocks.steady, on_progress)
+        checkpoint.remember(_RATES, rates)
+        # The first step comes behind the search: there is nothing yet to go on from.
+        resume = False
+    trainer = OnePassTrainer(*taught, rates)
     losses = _run(trainer, checkpoint, clocks, resume, on_progress)
     best = trainer.selection.best_losses()
     origin = Origin.of(lessons, "one_pass", clocks.now())
@@ -52,7 +61,11 @@ def train_one_pass(
     for index, indicator in enumerate(lessons.indicators):
         pairs, invocation = trainer.stack.pairs(index), lessons.questions[index].tail_ids
         adapter = as_served(indicator.adapter, pairs, invocation, base, reader)
-        measured = {"train_loss": losses.get(indicator.name), "dev_loss": best.get(index)}
+        measured = {
+            "train_loss": losses.get(indicator.name),
+            "dev_loss": best.get(index),
+            "learning_rate": trainer.rate_of(index),
+        }
         references.append(write_adapter(output, adapter, indicator, lessons.rows, origin, measured))
     checkpoint.remove()
     return references
