@@ -29,6 +29,7 @@ from descant.training.objective import (
     Question,
     TailBatch,
     build_tails,
+    check_soft_labels,
     label_losses,
     label_weights,
 )
@@ -64,7 +65,8 @@ class OnePassTrainer:
 
     Raises:
         InvalidConfig: the model is quantized.
-        InvalidData: there is nothing to learn from; names the question.
+        InvalidData: there is nothing to learn from, or soft labels cannot be learned; names the
+            question.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class OnePassTrainer:
                 field="quantization",
                 remedy="Train without quantization; the adapters then run on a quantized model.",
             )
+        check_soft_labels(questions, examples)
         self.model = model
         self.questions = list(questions)
         self.examples = sorted(examples, key=lambda example: example.transcript_id)
@@ -162,11 +165,12 @@ class OnePassTrainer:
         """
         questions = [self.questions[index] for index in batch.questions]
         readings = self.readings.get(batch.conversations, self._prefixes)
-        targets = [self.examples[index].targets for index in batch.conversations]
-        tails = build_tails(questions, targets, self._weights)
+        examples = [self.examples[index] for index in batch.conversations]
+        tails = build_tails(questions, examples, self._weights)
         active = self.stack.activate(batch.questions, self.model.dtype)
         hidden = self.forward(tails, readings, active)
-        losses = label_losses(self.model, hidden, tails, questions)
+        temperature = self.settings.distillation_temperature
+        losses = label_losses(self.model, hidden, tails, questions, temperature)
         self._check_finite(losses, batch)
         losses.sum().backward()
         norms = self.stack.take_gradients(batch.questions, active, self.settings.max_gradient_norm)
