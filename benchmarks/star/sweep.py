@@ -112,8 +112,8 @@ class _Sweep:
         scores: list[list[tuple[float, int]]] = [[] for _ in questions]
         for start in range(0, len(self.dev), 16):
             chunk = range(start, min(start + 16, len(self.dev)))
-            targets = [self.dev[index].targets for index in chunk]
-            tails = build_tails(questions, targets, {q.name: [1.0] * 2 for q in questions})
+            examples = [self.dev[index] for index in chunk]
+            tails = build_tails(questions, examples, {q.name: [1.0] * 2 for q in questions})
             active = trainer.stack.activate(range(len(questions)), self.base.model.dtype)
             with torch.no_grad():
                 hidden = trainer.forward(tails, store.get(chunk, rows), active)
@@ -123,9 +123,9 @@ class _Sweep:
                     logits = self.base.model.logits(hidden[row, :, place], vocabulary)
                     margins = (logits[:, 1] - logits[:, 0]).tolist()
                     scores[row] += [
-                        (margin, labels[question.name])
-                        for margin, labels in zip(margins, targets, strict=True)
-                        if question.name in labels
+                        (margin, example.targets[question.name])
+                        for margin, example in zip(margins, examples, strict=True)
+                        if question.name in example.targets
                     ]
         return {q.name: _figures(pairs) for q, pairs in zip(questions, scores, strict=True)}
 

@@ -30,7 +30,15 @@ labels = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.sampled_from(["yes
 def rows(draw: st.DrawFn) -> LabelledTranscript:
     turns = draw(st.lists(st.builds(Turn, speakers, texts), max_size=4))
     spoken = Turn("agent", draw(texts) + "ok")
-    return LabelledTranscript(Transcript(draw(ids), (*turns, spoken)), draw(labels))
+    said = draw(labels)
+    labelled = [name for name, label in said.items() if label is not None]
+    share = draw(st.floats(0, 1))
+    return LabelledTranscript(
+        Transcript(draw(ids), (*turns, spoken)),
+        said,
+        {name: {"yes": share, "no": 1 - share} for name in labelled if draw(st.booleans())},
+        {name: draw(st.floats(0.1, 2)) for name in labelled if draw(st.booleans())},
+    )
 
 
 many_rows = st.lists(rows(), max_size=6, unique_by=lambda row: row.transcript.id)

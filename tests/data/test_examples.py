@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -56,7 +57,7 @@ def test_a_label_outside_the_set_is_refused() -> None:
 
 @given(rows=many_rows, seed=st.integers(0, 2**32))
 def test_data_hash_ignores_order_and_null_labels(rows: list[LabelledTranscript], seed: int) -> None:
-    shuffled = [LabelledTranscript(r.transcript, {**r.labels, "null": None}) for r in rows]
+    shuffled = [replace(row, labels={**row.labels, "null": None}) for row in rows]
     random.Random(seed).shuffle(shuffled)
     assert data_hash(shuffled) == data_hash(rows)
 

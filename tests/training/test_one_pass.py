@@ -186,7 +186,7 @@ def test_the_engine_scores_as_the_trainer_saw_it(tmp_path: Path) -> None:
     results = engine.score([ScoreRequest(row.prefix_ids, tuple(tails)) for row in rows])
     readings = trainer.readings.get(range(64), [row.prefix_ids for row in trainer.examples])
     weights = {question.name: [1.0, 1.0] for question in QUESTIONS}
-    batch = build_tails(QUESTIONS[:2], [row.targets for row in rows], weights)
+    batch = build_tails(QUESTIONS[:2], rows, weights)
     with torch.no_grad():
         active = trainer.stack.activate([0, 1], MODEL.dtype)
         hidden = trainer.forward(batch, readings, active)[:, :, len(INVOCATION) - 1]

@@ -212,9 +212,7 @@ def test_the_loss_is_that_of_the_objective(
     got = trainer.training_step(model, {"conversations": range(len(rows))})
     gradient = next(p.grad for name, p in model.named_parameters() if "lora_B" in name)
 
-    tails = build_tails(
-        [question], [row.targets for row in rows], {question.name: taught.label_weights}
-    )
+    tails = build_tails([question], rows, {question.name: taught.label_weights})
     readings = one_pass.readings.get(range(len(rows)), [row.prefix_ids for row in rows])
     active = one_pass.stack.activate([0], torch.float32)
     [expected] = label_losses(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from descant.data.soft_labels import soft_label_tables
 from descant.data.transcripts import validate_labels
 from descant.schema import Indicator, LabelledTranscript, Transcript
 from descant.schema.errors import ContextTooLong
@@ -33,6 +35,10 @@ class Example:
     """Token ids of the conversation, read once for all indicators."""
     targets: Mapping[str, int]
     """Indicator name to the index of the right label; indicators without a label are left out."""
+    probabilities: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Indicator name to a teacher's probability for each label, where it gave any."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Indicator name to how much its label counts; 1 where left out."""
 
 
 def build_examples(
@@ -54,12 +60,17 @@ def build_examples(
         if targets:
             prefix_ids = tuple(renderer.render_transcript(row.transcript))
             _check_length(row.transcript.id, len(prefix_ids), max_prefix_tokens)
-            examples.append(Example(row.transcript.id, prefix_ids, targets))
+            probabilities = _probabilities(row, indicators)
+            weights = {name: row.weights[name] for name in targets if name in row.weights}
+            examples.append(Example(row.transcript.id, prefix_ids, targets, probabilities, weights))
     return examples
 
 
 def data_hash(rows: Iterable[LabelledTranscript]) -> str:
-    """Return ``sha256:…`` over ids, turns and labels; order and null labels do not change it."""
+    """Return ``sha256:…`` over ids, turns, labels and what stands beside these.
+
+    Order and null labels do not change it.
+    """
     digests = sorted(hashlib.sha256(_canonical(row)).digest() for row in rows)
     return "sha256:" + hashlib.sha256(b"".join(digests)).hexdigest()
 
@@ -69,6 +80,18 @@ def _targets(row: LabelledTranscript, indicators: Sequence[Indicator]) -> dict[s
         indicator.name: indicator.labels.index(label)
         for indicator in indicators
         if (label := row.labels.get(indicator.name)) is not None
+    }
+
+
+def _probabilities(
+    row: LabelledTranscript, indicators: Sequence[Indicator]
+) -> dict[str, tuple[float, ...]]:
+    tables = {i.name: row.probabilities[i.name] for i in indicators if i.name in row.probabilities}
+    totals = {name: math.fsum(table.values()) for name, table in tables.items()}
+    return {
+        i.name: tuple(tables[i.name].get(label, 0.0) / totals[i.name] for label in i.labels)
+        for i in indicators
+        if i.name in tables
     }
 
 
@@ -85,5 +108,7 @@ def _check_length(transcript_id: str, num_tokens: int, max_prefix_tokens: int) -
 def _canonical(row: LabelledTranscript) -> bytes:
     turns = [[turn.speaker, turn.text] for turn in row.transcript.turns]
     labels = {name: label for name, label in row.labels.items() if label is not None}
-    content = [row.transcript.id, turns, labels]
+    content: list[Any] = [row.transcript.id, turns, labels]
+    if beside := soft_label_tables(row):
+        content.append(beside)
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

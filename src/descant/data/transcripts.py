@@ -4,7 +4,8 @@ One conversation a line, in a file or a ``.gz`` file::
 
     {"id": "call-1", "turns": [{"speaker": "agent", "text": "Hello"}], "labels": {"greeting": "yes"}}
 
-``labels`` may be left out; a label of null means not applicable or unclear. Unknown keys are errors.
+``labels`` may be left out; a label of null means not applicable or unclear. A teacher's soft labels
+and votes stand beside them (see `descant.data.soft_labels`). Unknown keys are errors.
 Control characters in speakers and texts are harmless after reading: line ends become ``\n``, tabs
 stay, the others are dropped.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.data.json_lines import read_objects, write_objects
+from descant.data.soft_labels import parse_probabilities, parse_weights, soft_label_tables
 from descant.schema import Indicator, LabelledTranscript, Transcript, Turn
 from descant.schema.errors import DuplicateId, InvalidData, InvalidTranscript
 
@@ -56,15 +58,22 @@ def parse_row(table: Mapping[str, Any], origin: str) -> LabelledTranscript:
 
     Raises:
         InvalidTranscript: the conversation is empty or malformed, or has an unknown key.
-        InvalidData: ``labels`` is not a table of texts and nulls.
+        InvalidData: ``labels`` is not a table of texts and nulls, or what stands beside them is
+            not a table of numbers.
     """
-    _check_keys(table, ("id", "turns", "labels"), origin)
+    _check_keys(table, ("id", "turns", "labels", "probabilities", "weights"), origin)
     turns = table.get("turns")
     if not isinstance(turns, list):
         raise InvalidTranscript(f"{origin}: turns must be a list.", field="turns")
     parsed = tuple(_parse_turn(turn, f"turns[{at}]", origin) for at, turn in enumerate(turns))
     transcript = build_transcript(_text(table, "id", origin), parsed, origin)
-    return LabelledTranscript(transcript, _parse_labels(table.get("labels", {}), origin))
+    labels = _parse_labels(table.get("labels", {}), origin)
+    return LabelledTranscript(
+        transcript,
+        labels,
+        parse_probabilities(table.get("probabilities", {}), labels, origin),
+        parse_weights(table.get("weights", {}), labels, origin),
+    )
 
 
 def build_transcript(transcript_id: str, turns: Sequence[Turn], origin: str) -> Transcript:
@@ -90,7 +99,7 @@ def clean_text(text: str) -> str:
 
 
 def validate_labels(rows: Iterable[LabelledTranscript], indicators: Sequence[Indicator]) -> None:
-    """Check every label of these indicators; labels of other names are left alone.
+    """Check every label of these indicators, soft ones too; those of other names are left alone.
 
     Raises:
         InvalidData: names conversation, indicator and the allowed labels.
@@ -98,13 +107,15 @@ def validate_labels(rows: Iterable[LabelledTranscript], indicators: Sequence[Ind
     for row in rows:
         for indicator in indicators:
             label = row.labels.get(indicator.name)
-            if label is not None and label not in indicator.labels:
-                raise InvalidData(
-                    f"Conversation {row.transcript.id!r}: {label!r} is not a label of "
-                    f"{indicator.name!r}.",
-                    field=f"labels.{indicator.name}",
-                    remedy=f"Use one of {', '.join(map(repr, indicator.labels))}, or null.",
-                )
+            named = [] if label is None else [label]
+            for name in (*named, *row.probabilities.get(indicator.name, ())):
+                if name not in indicator.labels:
+                    raise InvalidData(
+                        f"Conversation {row.transcript.id!r}: {name!r} is not a label of "
+                        f"{indicator.name!r}.",
+                        field=f"labels.{indicator.name}",
+                        remedy=f"Use one of {', '.join(map(repr, indicator.labels))}, or null.",
+                    )
 
 
 def _parse_turn(turn: object, field: str, origin: str) -> Turn:
@@ -166,4 +177,5 @@ def _tables(rows: Iterable[LabelledTranscript], path: Path) -> Iterator[dict[str
         _check_new(row.transcript.id, line_of, f"{path}, line {number}")
         line_of[row.transcript.id] = number
         turns = [{"speaker": turn.speaker, "text": turn.text} for turn in row.transcript.turns]
-        yield {"id": row.transcript.id, "turns": turns, "labels": dict(row.labels)}
+        table: dict[str, Any] = {"id": row.transcript.id, "turns": turns}
+        yield {**table, "labels": dict(row.labels), **soft_label_tables(row)}

@@ -42,11 +42,17 @@ class Transcript:
 
 @dataclass(frozen=True)
 class LabelledTranscript:
-    """A conversation and what people said about it."""
+    """A conversation and what people, or a teacher, said about it."""
 
     transcript: Transcript
     labels: Mapping[str, str | None] = field(default_factory=dict)
     """Indicator name to label; None means not applicable or unclear, and carries no loss."""
+    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Soft labels: indicator name to a probability per label, summing to 1; a label that is left out
+    has none. An indicator that has them has a label too."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Indicator name to how much its label counts in training, such as the share of votes it got;
+    1 where left out."""
 
 
 Conversation = Transcript | Sequence[Turn] | Mapping[str, Any]
@@ -63,7 +69,7 @@ def to_transcript(conversation: Conversation) -> Transcript:
         return conversation
     if not isinstance(conversation, Mapping):
         return Transcript("conversation", tuple(conversation))
-    unknown = sorted(set(conversation) - {"id", "turns", "labels"})
+    unknown = sorted(set(conversation) - {"id", "turns", "labels", "probabilities", "weights"})
     if unknown:
         raise InvalidTranscript(
             f"Unknown field {unknown[0]!r}.", field=unknown[0], remedy="Known: id, turns."

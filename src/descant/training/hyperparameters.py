@@ -61,6 +61,8 @@ class Hyperparameters:
     """Per adapter, so that no adapter's step depends on which others are trained beside it."""
     class_weight_power: float = 0.5
     """Rare labels weigh (1 / frequency) ** power; 0 weighs all alike."""
+    distillation_temperature: float = 1.0
+    """Where a teacher gave probabilities: above 1, its small ones count for more."""
     seed: int = 0
     checkpoint_steps: int = 100
     """A killed run loses at most this many steps."""
@@ -71,7 +73,7 @@ class Hyperparameters:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InvalidConfig(f"{name} must be at least 1.", field=name)
-        for name in ("alpha", "learning_rate", "max_gradient_norm"):
+        for name in ("alpha", "learning_rate", "max_gradient_norm", "distillation_temperature"):
             if not getattr(self, name) > 0:
                 raise InvalidConfig(f"{name} must be greater than 0.", field=name)
         for name in ("weight_decay", "class_weight_power", "reading_cache_bytes", "seed"):

@@ -65,6 +65,7 @@ class LabelTrainer(transformers.Trainer):  # type: ignore[misc]
         """`model` is `base` under the adapter; checkpoints go to `folder`."""
         self.base = base
         self.lesson = lesson
+        self.settings = settings
         self.watch = _Watch(lesson, on_step)
         self.is_activated = model.active_peft_config.alora_invocation_tokens is not None
         optimizer = torch.optim.AdamW(
@@ -117,8 +118,7 @@ class LabelTrainer(transformers.Trainer):  # type: ignore[misc]
         """Return the mean loss of conversations, as `descant.training.objective` defines it."""
         question, device = self.lesson.question, self.args.device
         examples = [self.lesson.examples[index] for index in conversations]
-        targets = [example.targets for example in examples]
-        tails = build_tails([question], targets, {question.name: self.lesson.label_weights})
+        tails = build_tails([question], examples, {question.name: self.lesson.label_weights})
         num_tail = tails.token_ids.shape[2]
         # PEFT counts from the end; left to itself it looks for the invocation in every row.
         more = {"alora_offsets": [num_tail] * len(examples)} if self.is_activated else {}
@@ -131,7 +131,11 @@ class LabelTrainer(transformers.Trainer):  # type: ignore[misc]
                 **more,
             ).logits
         hidden = hidden[None].to(self.base.device, self.base.dtype)
-        return label_losses(self.base, hidden, tails, [question]).sum()
+        temperature, smoothing = (
+            self.settings.distillation_temperature,
+            self.settings.label_smoothing,
+        )
+        return label_losses(self.base, hidden, tails, [question], temperature, smoothing).sum()
 
     def _parts(self, conversations: Sequence[int]) -> Iterator[list[int]]:
         """Yield the conversations, as many at once as bounded memory takes, like by like."""

@@ -29,6 +29,7 @@ from descant.training.objective import (
     Question,
     TailBatch,
     build_tails,
+    check_soft_labels,
     label_losses,
     weights_by_question,
 )
@@ -70,7 +71,8 @@ class OnePassTrainer:
 
     Raises:
         InvalidConfig: the model is quantized.
-        InvalidData: there is nothing to learn from; names the question.
+        InvalidData: there is nothing to learn from, or soft labels cannot be learned; names the
+            question.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class OnePassTrainer:
         rates of questions that have one of their own.
         """
         refuse_quantized(model)
+        check_soft_labels(questions, [*examples, *dev])
         self.model = model
         self.questions = list(questions)
         self.examples = sorted(examples, key=lambda example: example.transcript_id)
@@ -237,9 +240,11 @@ class OnePassTrainer:
         """Return each question's mean loss over its labels in some conversations."""
         asked = [self.questions[index] for index in questions]
         readings = self.readings.get(conversations, self._prefixes)
-        targets = [self._all[index].targets for index in conversations]
-        tails = build_tails(asked, targets, self._weights)
-        return label_losses(self.model, self.forward(tails, readings, active), tails, asked)
+        examples = [self._all[index] for index in conversations]
+        tails = build_tails(asked, examples, self._weights)
+        hidden, settings = self.forward(tails, readings, active), self.settings
+        temperature, smoothing = settings.distillation_temperature, settings.label_smoothing
+        return label_losses(self.model, hidden, tails, asked, temperature, smoothing)
 
     def _num_labels(
         self, conversations: Sequence[int], questions: Sequence[int]
