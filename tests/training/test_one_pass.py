@@ -139,20 +139,20 @@ def test_a_killed_run_loses_at_most_one_checkpoint_interval(tmp_path: Path) -> N
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     trainer = OnePassTrainer(MODEL, QUESTIONS, examples(4), RECIPE)
-    Checkpoint(tmp_path, "one").save(0, trainer.stack, trainer.optimizer)
+    Checkpoint(tmp_path, "one").save(0, trainer.stack, trainer.optimizer, trainer.selection)
     with pytest.raises(InvalidConfig, match="another run"):
-        Checkpoint(tmp_path, "two").load(trainer.stack, trainer.optimizer)
+        Checkpoint(tmp_path, "two").load(trainer.stack, trainer.optimizer, trainer.selection)
     with pytest.raises(InvalidConfig, match="nothing to resume"):
-        Checkpoint(tmp_path / "empty", "one").load(trainer.stack, trainer.optimizer)
+        Checkpoint(tmp_path / "empty", "one").load(trainer.stack, trainer.optimizer, trainer.selection)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     trainer = OnePassTrainer(MODEL, QUESTIONS, examples(4), RECIPE)
-    Checkpoint(tmp_path, "one").save(0, trainer.stack, trainer.optimizer)
+    Checkpoint(tmp_path, "one").save(0, trainer.stack, trainer.optimizer, trainer.selection)
     [state] = tmp_path.rglob("state.safetensors")
     state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(CacheCorrupt, match="step-"):
-        Checkpoint(tmp_path, "one").load(trainer.stack, trainer.optimizer)
+        Checkpoint(tmp_path, "one").load(trainer.stack, trainer.optimizer, trainer.selection)
 
 
 def test_conversations_without_a_label_change_nothing_for_that_adapter() -> None:

@@ -102,8 +102,11 @@ class AdapterStack(nn.Module):
         for key, place in self.places.items():
             pieces = zip(place.matrices(gradients), active.matrices[key], strict=True)
             for piece, leaf in pieces:
-                assert leaf.grad is not None, "backward has not run"
-                piece.copy_(leaf.grad)
+                # A reader's last layer ends with its keys and values: nothing comes back to the rest.
+                if leaf.grad is None:
+                    piece.zero_()
+                else:
+                    piece.copy_(leaf.grad)
         norms: Tensor = torch.linalg.vector_norm(gradients, dim=1)
         factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
         if (factors < 1.0).any():
