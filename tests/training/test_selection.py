@@ -86,16 +86,25 @@ def test_a_batch_computed_in_parts_is_the_same_step(tmp_path: Path) -> None:
 
 
 def test_each_adapter_takes_the_rate_it_was_best_with(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, search_rates=(1e-7, 1e-2))
-    # Judged by what it learns from, so that a rate at which something moves is the better one.
-    search = RateSearch(MODEL, QUESTIONS, examples(24), settings, examples(24))
-    rates = search.run(tmp_path / "search", itertools.count().__next__, lambda progress: None)
-    assert rates == {question.name: 1e-2 for question in QUESTIONS}
+    rows, dev, rates = examples(12), examples(9, seed=5), (1e-7, 1e-3, 3e-2)
+    search = RateSearch(MODEL, QUESTIONS, rows, replace(SETTINGS, search_rates=rates), dev)
+    found = search.run(tmp_path / "search", itertools.count().__next__, lambda progress: None)
+    losses = {}
+    for rate in rates:
+        once = replace(SETTINGS, epochs=1, min_steps=1, learning_rate=rate)
+        alone = OnePassTrainer(MODEL, QUESTIONS, rows, once, dev)
+        alone.train(Checkpoint(tmp_path, "same"), itertools.count().__next__)
+        losses[rate] = alone.selection.best_losses()
+    assert found == {
+        question.name: min((losses[rate][index], rate) for rate in rates)[1]
+        for index, question in enumerate(QUESTIONS)
+    }
+    assert len(set(found.values())) > 1
     assert not (tmp_path / "search").exists()
     assert search.readings is not None
-    one_reading = sum(len(row.prefix_ids) for row in examples(24))
-    assert search.readings.num_tokens_read == 2 * one_reading
-    trainer = OnePassTrainer(MODEL, QUESTIONS, examples(4), settings, rates={"ends_high": 0.5})
+    one_reading = sum(len(row.prefix_ids) for row in (*rows, *dev))
+    assert search.readings.num_tokens_read == one_reading
+    trainer = OnePassTrainer(MODEL, QUESTIONS, rows, SETTINGS, rates={"ends_high": 0.5})
     assert [trainer.rate_of(index) for index in range(3)] == [5e-2, 0.5, 5e-2]
 
 
