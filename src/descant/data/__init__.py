@@ -1,8 +1,26 @@
 """Labelled conversations: read, checked, split and turned into examples; no tensors."""
 
+from descant.data.conflicts import Conflict, find_conflicts
 from descant.data.csv_import import read_csv
 from descant.data.examples import Example, TranscriptRenderer, build_examples, data_hash
+from descant.data.inspection import Inspection, LabelBalance, Lengths, inspect_rows
+from descant.data.leak_words import LeakWord, LeakWordConfig, find_leak_words
 from descant.data.leakage import check_leakage
+from descant.data.near_duplicates import (
+    DuplicateGroup,
+    NearDuplicateConfig,
+    find_near_duplicates,
+)
+from descant.data.redaction import (
+    REDACTION_KINDS,
+    PresidioConfig,
+    PresidioFinder,
+    Redacted,
+    RedactionConfig,
+    RedactionReport,
+    Redactor,
+    redact_rows,
+)
 from descant.data.samples import generate_calls, hand_written_calls, sample_indicators
 from descant.data.splits import Fractions, Split, split_of, split_rows
 from descant.data.star import HARD_INDICATORS, read_star, star_indicators
@@ -17,8 +35,23 @@ from descant.data.transcripts import (
 
 __all__ = [
     "HARD_INDICATORS",
+    "REDACTION_KINDS",
+    "Conflict",
+    "DuplicateGroup",
     "Example",
     "Fractions",
+    "Inspection",
+    "LabelBalance",
+    "LeakWord",
+    "LeakWordConfig",
+    "Lengths",
+    "NearDuplicateConfig",
+    "PresidioConfig",
+    "PresidioFinder",
+    "Redacted",
+    "RedactionConfig",
+    "RedactionReport",
+    "Redactor",
     "Split",
     "TranscriptRenderer",
     "build_examples",
@@ -26,12 +59,17 @@ __all__ = [
     "check_leakage",
     "clean_text",
     "data_hash",
+    "find_conflicts",
+    "find_leak_words",
+    "find_near_duplicates",
     "generate_calls",
     "hand_written_calls",
+    "inspect_rows",
     "parse_row",
     "read_csv",
     "read_jsonl",
     "read_star",
+    "redact_rows",
     "sample_indicators",
     "split_of",
     "split_rows",
