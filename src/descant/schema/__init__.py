@@ -2,6 +2,14 @@
 
 from descant.schema import errors
 from descant.schema.adapter import AdapterRef
+from descant.schema.calibration import (
+    Calibration,
+    IsotonicCurve,
+    IsotonicScaling,
+    Scaling,
+    TemperatureScaling,
+    parse_calibration,
+)
 from descant.schema.constraint import Constraint
 from descant.schema.errors import DescantError
 from descant.schema.indicator import (
@@ -25,15 +33,20 @@ from descant.schema.transcript import (
 __all__ = [
     "AdapterRef",
     "Answer",
+    "Calibration",
     "Constraint",
     "Conversation",
     "DescantError",
     "Indicator",
+    "IsotonicCurve",
+    "IsotonicScaling",
     "KvDtype",
     "LabelledTranscript",
     "Message",
     "Quantization",
+    "Scaling",
     "Scorecard",
+    "TemperatureScaling",
     "Transcript",
     "Turn",
     "Usage",
@@ -42,6 +55,7 @@ __all__ = [
     "errors",
     "load_indicator",
     "load_indicators",
+    "parse_calibration",
     "parse_indicator",
     "pick_indicators",
     "to_transcript",
