@@ -13,11 +13,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from descant.adapters import AdapterLibrary, LibraryConfig
+from descant.adapters import AdapterLibrary, FolderContent, LibraryConfig, read_folder
 from descant.engine import (
     Engine,
     EngineConfig,
@@ -28,10 +29,11 @@ from descant.engine import (
     Tail,
 )
 from descant.model import LoadedModel, LoraAdapter, find_invocation, load_adapter, load_model
-from descant.registry import MANIFEST_FILE, find_adapters, read_manifest, resolve_adapter
+from descant.registry import find_adapters, resolve_adapter
 from descant.schema import (
     AdapterRef,
     Answer,
+    Calibration,
     Conversation,
     Indicator,
     Message,
@@ -78,6 +80,8 @@ class ScorePlan:
     asked: tuple[Indicator, ...]
     tails: Mapping[str, Tail]
     """By indicator name."""
+    calibrations: Mapping[str, Calibration | None]
+    """How the probabilities of each tail are to be calibrated."""
     refused: Mapping[str, Answer]
     request: ScoreRequest | None
     """None when nothing can be asked."""
@@ -121,7 +125,7 @@ class LLM:
         self._clock = clock
         self._base.model.prepare(quantization)
         self.engine = Engine(self._base.model, self._base.base_hash, engine)
-        self._by_path: dict[str, LoraAdapter] = {}
+        self._by_path: dict[str, FolderContent] = {}
 
     @property
     def base_hash(self) -> str:
@@ -256,10 +260,21 @@ class LLM:
         Raises:
             InvalidTranscript: there is nothing to read in the conversation.
         """
-        tails, refused = self._tails(asked)
+        tails: dict[str, Tail] = {}
+        calibrations: dict[str, Calibration | None] = {}
+        refused: dict[str, Answer] = {}
+        for indicator in asked:
+            try:
+                content = self._content(indicator.adapter)
+                tails[indicator.name] = self._tail(indicator, content)
+                calibrations[indicator.name] = content.calibration
+            except DescantError as error:
+                refused[indicator.name] = unanswered(indicator.name, str(error))
         prefix_ids = tuple(self.renderer.render_transcript(transcript))
         request = ScoreRequest(prefix_ids, tuple(tails.values()), salt, priority, deadline_s)
-        return ScorePlan(transcript, tuple(asked), tails, refused, request if tails else None)
+        return ScorePlan(
+            transcript, tuple(asked), tails, calibrations, refused, request if tails else None
+        )
 
     def scorecard(
         self, plan: ScorePlan, outcome: ScoreResult | DescantError | None, time_s: float
@@ -273,9 +288,7 @@ class LLM:
             usage = Usage(outcome.num_read, outcome.num_shared, time_s)
             scores = dict(zip(plan.tails, outcome.log_probabilities, strict=True))
             answers |= {
-                indicator.name: _answer(
-                    indicator, plan.tails[indicator.name], scores[indicator.name].exp().tolist()
-                )
+                indicator.name: _answer(plan, indicator, scores[indicator.name].exp().tolist())
                 for indicator in plan.asked
                 if indicator.name in scores
             }
@@ -295,27 +308,15 @@ class LLM:
             assert result is None or isinstance(result, ScoreResult | DescantError)
             yield self.scorecard(plan, result, share_s)
 
-    def _tails(self, asked: Sequence[Indicator]) -> tuple[dict[str, Tail], dict[str, Answer]]:
-        """Return the tail of each indicator that can be asked, and the answer of those that cannot."""
-        tails, refused = {}, {}
-        for indicator in asked:
-            try:
-                tails[indicator.name] = self._tail(indicator)
-            except DescantError as error:
-                refused[indicator.name] = unanswered(indicator.name, str(error))
-        return tails, refused
-
-    def _tail(self, indicator: Indicator) -> Tail:
-        adapter = self.adapter(indicator.adapter)
-        trained = self._trained_labels(indicator.adapter)
-        if trained is not None and trained != indicator.labels:
+    def _tail(self, indicator: Indicator, content: FolderContent) -> Tail:
+        if content.labels not in (None, indicator.labels):
             raise InvalidAdapter(
-                f"Adapter {indicator.adapter!r} was trained on labels {list(trained)}, "
-                f"not {list(indicator.labels)}.",
+                f"Adapter {indicator.adapter!r} was trained on labels "
+                f"{list(content.labels or ())}, not {list(indicator.labels)}.",
                 field="labels",
             )
         token_ids = tuple(self.renderer.render_tail(indicator))
-        invocation = adapter.invocation_tokens
+        invocation = content.adapter.invocation_tokens
         if invocation is not None and find_invocation(token_ids, invocation) is None:
             raise InvocationMissing(
                 f"Adapter {indicator.adapter!r} is invoked by tokens {list(invocation)}, "
@@ -323,7 +324,7 @@ class LLM:
                 remedy="Use the base model and chat template it was trained with.",
             )
         labels = tuple(map(tuple, self.renderer.render_labels(indicator.labels)))
-        return Tail(token_ids, labels, adapter)
+        return Tail(token_ids, labels, content.adapter)
 
     def adapter(self, name: str) -> LoraAdapter:
         """Return an adapter, loaded now if it was not before.
@@ -332,44 +333,49 @@ class LLM:
             AdapterNotFound: there is none of this name.
             InvalidAdapter: it cannot be loaded; names file and field.
         """
+        return self._content(name).adapter
+
+    def _content(self, name: str) -> FolderContent:
         if _is_path(name):
             if name not in self._by_path:
-                self._by_path[name] = self._load_folder(resolve_adapter(name, ()), name)
+                self._by_path[name] = self._read_path(name)
             return self._by_path[name]
         try:
-            return self.library.load(name)
+            return self.library.content(name)
         except AdapterNotFound:
             # It may have been trained since the folders were looked through.
             self.library.scan()
-            return self.library.load(name)
+            return self.library.content(name)
 
-    def _load_folder(self, folder: Path, name: str) -> LoraAdapter:
+    def _read_path(self, name: str) -> FolderContent:
         base = self._base
-        return load_adapter(
-            folder,
-            base.config,
-            base.model.dtype,
+        load = partial(
+            load_adapter,
+            config=base.config,
+            dtype=base.model.dtype,
             base_hash=base.base_hash,
             name=name,
             model=base.model,
         )
-
-    def _trained_labels(self, name: str) -> tuple[str, ...] | None:
-        if not _is_path(name):
-            return self.library.entry(name).labels
-        folder = resolve_adapter(name, ())
-        if not (folder / MANIFEST_FILE).exists():
-            return None
-        return tuple(read_manifest(folder).indicator["labels"])
+        return read_folder(load, resolve_adapter(name, ()))
 
 
 def _is_path(name: str) -> bool:
     return len(Path(name).parts) != 1
 
 
-def _answer(indicator: Indicator, tail: Tail, probabilities: list[float]) -> Answer:
-    assert tail.adapter is not None
-    by_label = dict(zip(indicator.labels, probabilities, strict=True))
-    label = max(by_label, key=by_label.__getitem__)
-    reference = AdapterRef(tail.adapter.name, tail.adapter.content_hash)
-    return Answer(indicator.name, label, by_label, by_label[label], reference)
+def _answer(plan: ScorePlan, indicator: Indicator, probabilities: list[float]) -> Answer:
+    adapter, calibration = plan.tails[indicator.name].adapter, plan.calibrations[indicator.name]
+    assert adapter is not None
+    raw = dict(zip(indicator.labels, probabilities, strict=True))
+    by_label = raw if calibration is None else calibration.apply(raw)
+    # Between equals the raw ones decide, so that no temperature changes a label.
+    label = max(by_label, key=lambda name: (by_label[name], raw[name]))
+    return Answer(
+        indicator.name,
+        label,
+        by_label,
+        by_label[label],
+        AdapterRef(adapter.name, adapter.content_hash),
+        raw_probabilities=None if calibration is None else raw,
+    )

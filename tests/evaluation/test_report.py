@@ -54,8 +54,17 @@ def test_json_holds_every_figure_and_null_for_what_is_not_defined() -> None:
     greeting, intent = found["indicators"]
     assert greeting["indicator"] == "greeting"
     assert greeting["ours"]["f1"]["high"] == 1.0
+    assert greeting["ours"]["reliability"]["ece"]["value"] == 0.0
+    assert greeting["baselines"]["bag-of-words"]["reliability"]["brier"]["value"] == 1 / 20
     assert list(greeting["baselines"]) == ["bag-of-words", "lora"]
     assert intent["ours"]["f1"] is None
+    against = greeting["comparisons"]["bag-of-words"]
+    assert (against["only_one_right"], against["only_other_right"]) == (1, 0)
+    assert against["gain"]["value"] == pytest.approx(1 - (18 / 19 + 20 / 21) / 2)
+    assert found["holm_p_values"] == {
+        "bag-of-words": {"greeting": 1.0, "intent": 1.0},
+        "lora": {"greeting": 1.0, "intent": 1.0},
+    }
 
 
 def test_the_table_prints_a_line_for_each_indicator_and_the_mean() -> None:
@@ -64,6 +73,7 @@ def test_the_table_prints_a_line_for_each_indicator_and_the_mean() -> None:
     assert "10/20" in greeting
     assert "1.00 [0.84, 1.00]" in greeting
     assert "0.95" in greeting
+    assert "ECE" in "\n".join(lines)
     (intent,) = [line for line in lines if "intent" in line]
     assert " - " in intent
     assert any("mean" in line and "0.97" in line for line in lines)
@@ -74,8 +84,8 @@ def test_a_narrow_terminal_cuts_no_number() -> None:
     alone = build_report(
         (BINARY,), predictions(RIGHT, []), {"bag-of-words": predictions(WORSE, [])}
     )
-    assert "1.00 [0.84, 1.00]" in printed(alone.to_table(), width=66)
-    assert "\u2026" not in printed(alone.to_table(), width=66)
+    assert "1.00 [0.84, 1.00]" in printed(alone.to_table(), width=76)
+    assert "\u2026" not in printed(alone.to_table(), width=76)
 
 
 def test_unanswered_gets_a_column_when_there_is_any() -> None:

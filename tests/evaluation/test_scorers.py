@@ -64,7 +64,9 @@ def test_positives_that_are_all_missed_are_zero() -> None:
 
 
 def test_nothing_labelled_gives_no_figures() -> None:
-    assert score_indicator(BINARY, []) == IndicatorResult("greeting", 0, 0, 0, 0, None, None, None)
+    assert score_indicator(BINARY, []) == IndicatorResult(
+        "greeting", 0, 0, 0, 0, None, None, None, None
+    )
 
 
 def test_nothing_answered_is_zero_not_undefined() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from descant.registry import CONFIG_FILE, Manifest
 
 HASH = "sha256:" + "0123456789abcdef" * 4
+WARM = {"method": "temperature", "temperature": 2.0, "num_examples": 40, "data_hash": HASH}
 
 
 def manifest(**changes: object) -> Manifest:

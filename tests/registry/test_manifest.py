@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from descant.registry import MANIFEST_FILE, read_manifest, write_manifest
+from descant.registry import MANIFEST_FILE, calibration_of, read_manifest, write_manifest
+from descant.schema import Calibration, TemperatureScaling
 from descant.schema.errors import InvalidAdapter, StorageFull
-from tests.registry.adapters import HASH, manifest
+from tests.registry.adapters import HASH, WARM, manifest
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 values = st.recursive(
@@ -61,12 +62,14 @@ def test_what_is_written_is_what_is_read(
         ("format_version", 2),
         ("format_version", True),
         ("owner", "me"),
+        ("calibration.temperature", 0),
+        ("calibration.method", "platt"),
     ],
 )
 def test_a_wrong_field_is_refused_by_file_and_field(
     tmp_path: Path, field: str, value: object
 ) -> None:
-    write_manifest(tmp_path, manifest())
+    write_manifest(tmp_path, manifest(calibration=WARM))
     path = tmp_path / MANIFEST_FILE
     table = json.loads(path.read_text())
     outer, _, inner = field.partition(".")
@@ -78,6 +81,27 @@ def test_a_wrong_field_is_refused_by_file_and_field(
     with pytest.raises(InvalidAdapter, match=r"manifest\.json") as caught:
         read_manifest(tmp_path)
     assert caught.value.field == field
+
+
+def test_a_calibration_is_read_and_those_without_stay_as_they_are(tmp_path: Path) -> None:
+    write_manifest(tmp_path, manifest(calibration=WARM))
+    warm = Calibration(TemperatureScaling(2.0), 40, HASH)
+    assert calibration_of(read_manifest(tmp_path)) == warm
+    path = tmp_path / MANIFEST_FILE
+    table = json.loads(path.read_text())
+    del table["calibration"]
+    path.write_text(json.dumps(table))
+    assert read_manifest(tmp_path) == manifest()
+    assert calibration_of(manifest()) is None
+
+
+def test_a_calibration_for_other_labels_is_refused() -> None:
+    curve = {"raw": [0.5], "calibrated": [0.5]}
+    wrong = {**WARM, "method": "isotonic", "curves": {"maybe": curve}}
+    del wrong["temperature"]
+    with pytest.raises(InvalidAdapter) as caught:
+        manifest(calibration=wrong)
+    assert caught.value.field == "calibration.curves"
 
 
 @pytest.mark.parametrize("field", ["base_hash", "indicator", "created", "parent", "format_version"])

@@ -143,7 +143,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="another run"):
         Checkpoint(tmp_path, "two").load(trainer.stack, trainer.optimizer, trainer.selection)
     with pytest.raises(InvalidConfig, match="nothing to resume"):
-        Checkpoint(tmp_path / "empty", "one").load(trainer.stack, trainer.optimizer, trainer.selection)
+        Checkpoint(tmp_path / "empty", "one").load(
+            trainer.stack, trainer.optimizer, trainer.selection
+        )
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

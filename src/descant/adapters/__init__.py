@@ -2,7 +2,7 @@
 
 from descant.adapters.adapter_entry import AdapterEntry
 from descant.adapters.adapter_name import AdapterName
-from descant.adapters.folder_content import AdapterLoader
+from descant.adapters.folder_content import AdapterLoader, FolderContent, read_folder
 from descant.adapters.library import AdapterLibrary, LibraryConfig, LibraryStats
 
 __all__ = [
@@ -10,6 +10,8 @@ __all__ = [
     "AdapterLibrary",
     "AdapterLoader",
     "AdapterName",
+    "FolderContent",
     "LibraryConfig",
     "LibraryStats",
+    "read_folder",
 ]

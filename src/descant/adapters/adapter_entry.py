@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from descant.schema import Calibration
+
 
 @dataclass(frozen=True)
 class AdapterEntry:
@@ -26,3 +28,5 @@ class AdapterEntry:
     folder: Path
     labels: tuple[str, ...] | None
     """The labels it was trained for; None without a manifest."""
+    calibration: Calibration | None
+    """How its probabilities are calibrated, as read with its weights; None: not at all."""

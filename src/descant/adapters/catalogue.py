@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from descant.adapters.adapter_name import AdapterName
+from descant.adapters.folder_content import FolderContent
+from descant.schema import Calibration
 from descant.schema.errors import AdapterNotFound
 
 
@@ -23,6 +25,7 @@ class Version:
     is_read: bool = False
     """Whether the hash is that of the weights, rather than what the manifest says or nothing."""
     labels: tuple[str, ...] | None = None
+    calibration: Calibration | None = None
     last_used_s: float | None = None
 
     @property
@@ -30,9 +33,14 @@ class Version:
         """The hash of its weights, once they have been read."""
         return self.content_hash if self.is_read else None
 
-    def note(self, content_hash: str, labels: tuple[str, ...] | None) -> None:
+    def note(self, content: FolderContent) -> None:
         """Take down what the folder was found to hold."""
-        self.content_hash, self.labels, self.is_read = content_hash, labels, True
+        self.content_hash, self.is_read = content.adapter.content_hash, True
+        self.labels, self.calibration = content.labels, content.calibration
+
+    def answers_like(self, other: Version) -> bool:
+        """Return whether weights and calibration are the same."""
+        return (self.content_hash, self.calibration) == (other.content_hash, other.calibration)
 
 
 class Catalogue:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from descant.model import LoraAdapter
-from descant.registry import CONFIG_FILE, MANIFEST_FILE, read_manifest
+from descant.registry import CONFIG_FILE, MANIFEST_FILE, calibration_of, read_manifest
+from descant.schema import Calibration
 from descant.schema.errors import AdapterNotFound, InvalidAdapter
 
 AdapterLoader = Callable[[Path], LoraAdapter]
@@ -33,10 +34,12 @@ class FolderContent:
     adapter: LoraAdapter
     labels: tuple[str, ...] | None
     """The labels it was trained for; None without a manifest."""
+    calibration: Calibration | None
+    """How its probabilities are calibrated; None: not at all."""
 
 
 def read_folder(load: AdapterLoader, folder: Path) -> FolderContent:
-    """Read an adapter and the labels in its manifest.
+    """Read an adapter, and the labels and calibration in its manifest.
 
     Raises:
         AdapterNotFound: there is no such folder, or it was deleted meanwhile.
@@ -46,8 +49,7 @@ def read_folder(load: AdapterLoader, folder: Path) -> FolderContent:
     try:
         before = _stamps(folder)
         adapter = load(folder)
-        has_manifest = (folder / MANIFEST_FILE).exists()
-        labels = tuple(read_manifest(folder).indicator["labels"]) if has_manifest else None
+        manifest = read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None
         after = _stamps(folder)
     except OSError as error:
         raise _unreadable(folder, error) from error
@@ -57,7 +59,10 @@ def read_folder(load: AdapterLoader, folder: Path) -> FolderContent:
             field="folder",
             remedy="Ask again when they have been written.",
         )
-    return FolderContent(adapter, labels)
+    if manifest is None:
+        return FolderContent(adapter, None, None)
+    labels = tuple(manifest.indicator["labels"])
+    return FolderContent(adapter, labels, calibration_of(manifest))
 
 
 def _stamps(folder: Path) -> list[tuple[int, int, int] | None]:

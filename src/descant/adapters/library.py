@@ -24,7 +24,7 @@ from descant.adapters.host_tier import HostTier
 from descant.adapters.single_flight import SingleFlight
 from descant.model import LoadedModel, LoraAdapter, load_adapter
 from descant.registry import AdapterEntry as FolderEntry
-from descant.registry import find_adapters
+from descant.registry import calibration_of, find_adapters
 from descant.schema.errors import AdapterExists, InvalidConfig
 
 _HASH_LENGTH = len("sha256:") + 64
@@ -80,7 +80,7 @@ class AdapterLibrary:
         self._load = load
         self._clock = clock
         self._roots = AllowedRoots([*self.config.folders, *self.config.allowed])
-        self._flights: SingleFlight[LoraAdapter] = SingleFlight()
+        self._flights: SingleFlight[FolderContent] = SingleFlight()
         # Guards all below; never held while something is read or computed.
         self._lock = threading.Lock()
         self._catalogue = Catalogue()
@@ -145,36 +145,41 @@ class AdapterLibrary:
             AdapterNotFound: there is no such name or version, or its folder is gone.
             InvalidAdapter: names the file and the setting or tensor that is wrong.
         """
+        return self.content(name).adapter
+
+    def content(self, name: str) -> FolderContent:
+        """Return an adapter, and what its manifest said when its weights were read; see `load`."""
         asked = AdapterName.parse(name)
         version = self._find(asked)
-        adapter = self._flights.run(version, partial(self._provide, asked.name, version))
-        if not adapter.content_hash.startswith(asked.version or ""):
+        content = self._flights.run(version, partial(self._provide, asked.name, version))
+        if not content.adapter.content_hash.startswith(asked.version or ""):
             raise not_found(asked, [asked.name])
-        return _named(adapter, asked.name)
+        return replace(content, adapter=_named(content.adapter, asked.name))
 
     def register(self, name: str, folder: str | Path) -> AdapterName:
         """Add an adapter by name, once it has been loaded; one with the same content stays.
 
         Raises:
-            AdapterExists: the name means other content.
+            AdapterExists: the name means other content, or its calibration has changed.
             AdapterNotFound: there is no such folder.
             InvalidAdapter: the folder may not be named, or cannot be loaded, or the name is odd.
         """
         check_new_name(name)
-        version, adapter = self._read_new(folder)
+        version, content = self._read_new(folder)
         with self._lock:
             current = self._catalogue.find(AdapterName(name))
             if current is None:
                 self._catalogue.make_current(name, version)
             elif current.folder == version.folder and not current.is_read:
-                current.note(adapter.content_hash, version.labels)
-            elif current.content_hash != version.content_hash:
+                current.note(content)
+            elif not current.answers_like(version):
                 raise AdapterExists(
-                    f"There is another adapter {name!r}, {current.content_hash}.",
+                    f"There is another adapter {name!r}, {current.content_hash}, "
+                    "or the same with another calibration.",
                     field="lora_name",
                     remedy="Replace or unregister it, or choose another name.",
                 )
-            self._keep(adapter)
+            self._keep(content.adapter)
         return AdapterName(name, version.content_hash)
 
     def replace(self, name: str, folder: str | Path) -> AdapterName:
@@ -188,12 +193,12 @@ class AdapterLibrary:
             InvalidAdapter: the folder may not be named, or cannot be loaded.
         """
         self._find(AdapterName(name))
-        version, adapter = self._read_new(folder)
+        version, content = self._read_new(folder)
         with self._lock:
             if name not in self._catalogue:
                 raise not_found(AdapterName(name), ())
             self._catalogue.make_current(name, version)
-            self._keep(adapter)
+            self._keep(content.adapter)
         return AdapterName(name, version.content_hash)
 
     def unregister(self, name: str) -> None:
@@ -256,8 +261,8 @@ class AdapterLibrary:
         """
         name = " + ".join(f"{weight:g} {part}" for part, weight in weights.items())
         blend = Blend([Part(self.load(part), weight) for part, weight in weights.items()])
-        adapter = self._flights.run(blend.content_hash, partial(self._blended, blend, name))
-        return _named(adapter, name)
+        content = self._flights.run(blend.content_hash, partial(self._blended, blend, name))
+        return _named(content.adapter, name)
 
     def entry(self, name: str) -> AdapterEntry:
         """Return what is known of one adapter.
@@ -290,26 +295,26 @@ class AdapterLibrary:
             raise not_found(asked, names)
         return version
 
-    def _provide(self, name: str, version: Version) -> LoraAdapter:
+    def _provide(self, name: str, version: Version) -> FolderContent:
         with self._lock:
             version.last_used_s = self._clock()
             held = self._host.get(version.read_hash) if version.read_hash else None
-        if held is not None:
-            return held
+            if held is not None:
+                return FolderContent(held, version.labels, version.calibration)
         content = self._read(version.folder)
         with self._lock:
-            version.note(content.adapter.content_hash, content.labels)
+            version.note(content)
             if not self._catalogue.holds(name, version):
-                return content.adapter
+                return content
             self._catalogue.drop_doubles(name)
-            return self._keep(content.adapter)
+            return replace(content, adapter=self._keep(content.adapter))
 
-    def _read_new(self, folder: str | Path) -> tuple[Version, LoraAdapter]:
+    def _read_new(self, folder: str | Path) -> tuple[Version, FolderContent]:
         place = self._roots.resolve(folder)
         content = self._read(place)
         version = Version(place)
-        version.note(content.adapter.content_hash, content.labels)
-        return version, content.adapter
+        version.note(content)
+        return version, content
 
     def _read(self, folder: Path) -> FolderContent:
         started = self._clock()
@@ -326,14 +331,12 @@ class AdapterLibrary:
         shared = self._readers.setdefault(adapter.reader.content_hash, adapter.reader)
         return replace(adapter, reader=shared)
 
-    def _blended(self, blend: Blend, name: str) -> LoraAdapter:
+    def _blended(self, blend: Blend, name: str) -> FolderContent:
         with self._lock:
             held = self._host.get(blend.content_hash)
-        if held is not None:
-            return held
-        adapter = blend.adapter(name)
+        adapter = blend.adapter(name) if held is None else held
         with self._lock:
-            return self._host.put(adapter)
+            return FolderContent(self._host.put(adapter), None, None)
 
     def _keep(self, adapter: LoraAdapter) -> LoraAdapter:
         self._pin()
@@ -366,6 +369,7 @@ class AdapterLibrary:
             is_pinned=not pins.isdisjoint(self._pins),
             folder=version.folder,
             labels=version.labels,
+            calibration=version.calibration,
         )
 
 
@@ -374,6 +378,7 @@ def _version_of(entry: FolderEntry) -> Version:
     version = Version(entry.path.resolve())
     if entry.manifest is not None:
         version.labels = tuple(entry.manifest.indicator["labels"])
+        version.calibration = calibration_of(entry.manifest)
         # A manifest may hold the beginning of a hash, which names no version.
         if len(entry.manifest.content_hash) == _HASH_LENGTH:
             version.content_hash = entry.manifest.content_hash

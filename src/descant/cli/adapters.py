@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 _SHORT_HASH = 12
 _SHORT_FIELDS = ("name", "content_hash", "rank", "created")
-_FIELDS = ("name", "content_hash", "base_name", "rank", "labels", "metrics", "created")
+_FIELDS = (
+    "name",
+    "content_hash",
+    "base_name",
+    "rank",
+    "labels",
+    "calibration",
+    "metrics",
+    "created",
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,7 +58,7 @@ def adapters(
 
 
 def describe(entry: AdapterEntry) -> dict[str, Any]:
-    """Return an adapter's name, path, hash, base, rank, labels, metrics and problem, if any."""
+    """Return an adapter's name, path, hash, base, rank, labels, metrics, calibration and problem, if any."""
     manifest = entry.manifest
     return {
         "name": entry.name,
@@ -60,6 +69,7 @@ def describe(entry: AdapterEntry) -> dict[str, Any]:
         "rank": _rank(entry.path),
         "labels": manifest and list(manifest.indicator["labels"]),
         "metrics": manifest and dict(manifest.metrics),
+        "calibration": manifest and manifest.calibration and manifest.calibration["method"],
         "created": manifest and manifest.created,
         "problem": entry.problem,
     }

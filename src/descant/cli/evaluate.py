@@ -39,7 +39,10 @@ def evaluate(
     model: ModelOption = DEFAULT_MODEL,
     json: JsonOption = False,
 ) -> None:
-    """Print F1 with 95 % intervals for every indicator; with --train beside the baseline."""
+    """Print F1 with 95 % intervals for every indicator, and how far its probabilities can be believed.
+
+    With --train beside a baseline.
+    """
     from descant.cli.loading import load_llm, read_rows
     from descant.cli.terminal import Terminal
     from descant.evaluation import Task
@@ -69,7 +72,7 @@ def judge(
     """
     from descant.evaluation import BagOfWords, build_report, run_task
 
-    _check_apart(task, learned_from or ())
+    check_apart(task, learned_from or ())
     with terminal.progress("Judging", "conversations") as advance:
         ours = run_task(task, completer, advance)
     baselines = {}
@@ -79,7 +82,12 @@ def judge(
     return build_report(task.indicators, ours, baselines)
 
 
-def _check_apart(task: Task, learned_from: Sequence[LabelledTranscript]) -> None:
+def check_apart(task: Task, learned_from: Sequence[LabelledTranscript]) -> None:
+    """Refuse to judge on what was learned from.
+
+    Raises:
+        InvalidData: names a conversation that is in both.
+    """
     from descant.schema.errors import InvalidData
 
     judged = {row.transcript.id for row in task.rows}

@@ -13,7 +13,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from descant.evaluation.scorers import Estimate, IndicatorResult, score_indicator
+from descant.evaluation.comparison import Comparison, compare_answers, holm_p_values
+from descant.evaluation.reliability import Reliability
+from descant.evaluation.scorers import IndicatorResult, score_indicator
+from descant.evaluation.statistics import Estimate
 from descant.evaluation.task import Predictions
 from descant.schema import Indicator
 from descant.schema.errors import InvalidData
@@ -27,6 +30,8 @@ class ReportRow:
     ours: IndicatorResult
     baselines: Mapping[str, IndicatorResult]
     """By the name of the baseline; the same conversations as ours."""
+    comparisons: Mapping[str, Comparison]
+    """Ours against each baseline."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class EvaluationReport:
         values = [result.macro_f1.value for result in results if result.macro_f1 is not None]
         return fmean(values) if values else None
 
+    def holm_p_values(self, baseline: str) -> dict[str, float]:
+        """Return p-values of ours against a baseline by indicator, for asking about all at once."""
+        found = holm_p_values([row.comparisons[baseline].p_value for row in self.rows])
+        return {row.indicator: p_value for row, p_value in zip(self.rows, found, strict=True)}
+
     @property
     def baselines(self) -> tuple[str, ...]:
         """The names of the baselines, in the order of the table."""
@@ -56,15 +66,16 @@ class EvaluationReport:
                 **{name: self.mean_macro_f1(name) for name in self.baselines},
             },
             "indicators": [_row_json(row) for row in self.rows],
+            "holm_p_values": {name: self.holm_p_values(name) for name in self.baselines},
         }
 
     def to_table(self) -> Table:
         """Return the table to print; intervals are 95 %."""
-        caption = "In brackets: 95 % interval. -: not defined."
+        caption = "In brackets: 95 % interval. ECE, Brier: less is better. -: not defined."
         table = Table(title=self.task, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         # Only names may be folded in a narrow terminal; a number cut short would be a wrong one.
         table.add_column("indicator", overflow="fold")
-        headings = ["positive", "F1", "macro-F1"]
+        headings = ["positive", "F1", "macro-F1", "ECE", "Brier"]
         headings += [f"{name}\nF1 macro-F1" for name in self.baselines]
         if self._num_unanswered():
             headings.append("un-\nanswered")
@@ -83,13 +94,14 @@ class EvaluationReport:
         ours = row.ours
         cells = [row.indicator, f"{ours.positives}/{ours.support}"]
         cells += [_with_interval(ours.f1), _plain(ours.macro_f1)]
+        cells += _reliability_cells(ours.reliability)
         cells += [
             _pair(_plain(result.f1), _plain(result.macro_f1)) for result in row.baselines.values()
         ]
         return [*cells, str(ours.unanswered)] if self._num_unanswered() else cells
 
     def _mean_cells(self) -> list[str]:
-        cells = ["mean", "", "", _number(self.mean_macro_f1())]
+        cells = ["mean", "", "", _number(self.mean_macro_f1()), "", ""]
         cells += [_pair("", _number(self.mean_macro_f1(name))) for name in self.baselines]
         return [*cells, str(self._num_unanswered())] if self._num_unanswered() else cells
 
@@ -121,6 +133,12 @@ def build_report(
                 name: score_indicator(indicator, predictions.of(indicator.name), seed)
                 for name, predictions in baselines.items()
             },
+            {
+                name: compare_answers(
+                    indicator, ours.of(indicator.name), predictions.of(indicator.name), seed
+                )
+                for name, predictions in baselines.items()
+            },
         )
         for indicator in indicators
     )
@@ -129,7 +147,13 @@ def build_report(
 
 def _row_json(row: ReportRow) -> dict[str, Any]:
     baselines = {name: result.to_json() for name, result in row.baselines.items()}
-    return {"indicator": row.indicator, "ours": row.ours.to_json(), "baselines": baselines}
+    comparisons = {name: found.to_json() for name, found in row.comparisons.items()}
+    return {
+        "indicator": row.indicator,
+        "ours": row.ours.to_json(),
+        "baselines": baselines,
+        "comparisons": comparisons,
+    }
 
 
 def _number(value: float | None) -> str:
@@ -142,6 +166,11 @@ def _pair(f1: str, macro_f1: str) -> str:
 
 def _plain(estimate: Estimate | None) -> str:
     return _number(None if estimate is None else estimate.value)
+
+
+def _reliability_cells(found: Reliability | None) -> list[str]:
+    estimates = (None, None) if found is None else (found.ece, found.brier)
+    return [_plain(estimate) for estimate in estimates]
 
 
 def _with_interval(estimate: Estimate | None) -> str:

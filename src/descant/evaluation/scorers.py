@@ -1,7 +1,8 @@
-"""From outcomes to figures: F1 of the positive labels, macro-F1 and accuracy, each with its interval.
+"""From outcomes to figures: F1 of the positive labels, macro-F1, accuracy, trust in probabilities.
 
-An unanswered indicator is not left out: it counts as missed for its right label and as wrong in the
-accuracy, and is counted on its own. A score that is not defined is None, never 0.
+Each has its interval. An unanswered indicator is not left out: it counts as missed for its right
+label and as wrong in the accuracy, and is counted on its own; it has no probabilities to be judged. A
+score that is not defined is None, never 0.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score
 
+from descant.evaluation.reliability import Forecasts, Reliability, reliability
 from descant.evaluation.statistics import (
+    Estimate,
     FloatArray,
     IntArray,
     Interval,
@@ -25,15 +28,6 @@ from descant.evaluation.statistics import (
 )
 from descant.evaluation.task import Outcome
 from descant.schema import Indicator
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,8 @@ class IndicatorResult:
     macro_f1: Estimate | None
     """Mean over the labels that occur as right label or as answer."""
     accuracy: Estimate | None
+    reliability: Reliability | None
+    """Of the probabilities; None when there are none."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries."""
@@ -74,6 +70,7 @@ def score_indicator(
         f1=_positive_estimate(indicator, pairs, positive, seed),
         macro_f1=_macro_estimate(indicator, pairs, seed),
         accuracy=_accuracy_estimate(pairs),
+        reliability=reliability(Forecasts.of(indicator, outcomes), seed),
     )
 
 

@@ -11,7 +11,8 @@ by answer; the last answer is *unanswered*.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,21 @@ from scipy.stats import binomtest
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Tally = TypeVar("Tally", IntArray, FloatArray)
 
 
 class Interval(NamedTuple):
     """Both ends of a confidence interval."""
 
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score and its 95 % interval."""
+
+    value: float
     low: float
     high: float
 
@@ -44,6 +55,23 @@ def bootstrap_interval(
     """
     if len(tallies) == 0:
         return None
+    values = bootstrap_values(tallies, statistic, seed=seed, resamples=resamples)
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return None
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_values(
+    tallies: Tally, statistic: Callable[[Tally], FloatArray], *, seed: int, resamples: int = 2000
+) -> FloatArray:
+    """Return a statistic of resamples of whole conversations, ``[B, ...]``.
+
+    `tallies` is ``[N, ...]``, the tally of each conversation; `statistic` maps summed tallies
+    ``[B, ...]``.
+    """
     flat = tallies.reshape(len(tallies), -1)
     kinds, counts = np.unique(flat, axis=0, return_counts=True)
     # Conversations with the same tally are interchangeable: the counts of each kind in a resample
@@ -51,13 +79,7 @@ def bootstrap_interval(
     draws = np.random.default_rng(seed).multinomial(
         len(flat), counts / counts.sum(), size=resamples
     )
-    values = statistic((draws @ kinds).reshape(resamples, *tallies.shape[1:]))
-    values = values[~np.isnan(values)]
-    if len(values) == 0:
-        return None
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    return statistic((draws @ kinds).reshape(resamples, *tallies.shape[1:]))
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval | None:

@@ -5,6 +5,7 @@ from descant.registry.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
     Manifest,
+    calibration_of,
     read_manifest,
     write_manifest,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "MANIFEST_FILE",
     "AdapterEntry",
     "Manifest",
+    "calibration_of",
     "find_adapters",
     "read_manifest",
     "replacing",

@@ -1,7 +1,7 @@
 """Where an adapter comes from: ``manifest.json`` beside PEFT's own files.
 
-It records the base model, the data and the recipe by hash, what was measured, and the adapter it was
-trained on from. Reading refuses anything it does not know, so that a later format is never half
+It records the base model, the data and the recipe by hash, what was measured, the adapter it was
+trained on from, and how its probabilities are calibrated. Reading refuses anything it does not know, so that a later format is never half
 understood.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from descant.registry.atomic import replacing
-from descant.schema import Indicator
+from descant.schema import Calibration, Indicator, parse_calibration
 from descant.schema.errors import InvalidAdapter
 
 FORMAT_VERSION = 1
@@ -47,9 +47,18 @@ class Manifest:
     parent: str | None = None
     """The content hash of the adapter that training started from."""
     format_version: int = FORMAT_VERSION
+    calibration: Mapping[str, Any] | None = None
+    """What `parse_calibration` reads; None, or left out of the file: probabilities stay as they are."""
 
     def __post_init__(self) -> None:
         _check_manifest(vars(self), MANIFEST_FILE)
+
+
+def calibration_of(manifest: Manifest) -> Calibration | None:
+    """Return the calibration that a manifest states, if any."""
+    if manifest.calibration is None:
+        return None
+    return parse_calibration(manifest.calibration, manifest.indicator["labels"], MANIFEST_FILE)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -107,7 +116,8 @@ def _check_keys(table: Mapping[str, Any], origin: str) -> None:
             remedy="Use the version of Descant that wrote it, or a newer one.",
         )
     known = {field.name for field in fields(Manifest)}
-    for key in sorted(set(table) ^ known):
+    # Adapters made before there was calibration do not have it.
+    for key in sorted({"calibration", *table} ^ known):
         state = "is missing" if key in known else "is unknown"
         raise InvalidAdapter(f"{origin}: field {key!r} {state}.", field=key)
 
@@ -125,6 +135,8 @@ def _check_manifest(table: Mapping[str, Any], origin: str) -> None:
         if not is_valid(indicator.get(key)):
             field = f"indicator.{key}"
             raise InvalidAdapter(f"{origin}: field {field!r} is missing or wrong.", field=field)
+    if table.get("calibration") is not None:
+        parse_calibration(table["calibration"], indicator["labels"], origin)
 
 
 def _is_text(value: object) -> bool:

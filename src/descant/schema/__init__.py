@@ -2,6 +2,14 @@
 
 from descant.schema import errors
 from descant.schema.adapter import AdapterRef
+from descant.schema.calibration import (
+    Calibration,
+    IsotonicCurve,
+    IsotonicScaling,
+    Scaling,
+    TemperatureScaling,
+    parse_calibration,
+)
 from descant.schema.constraint import Constraint
 from descant.schema.errors import DescantError
 from descant.schema.indicator import (
@@ -33,15 +41,20 @@ __all__ = [
     "AdapterDtype",
     "AdapterRef",
     "Answer",
+    "Calibration",
     "Constraint",
     "Conversation",
     "DescantError",
     "Indicator",
+    "IsotonicCurve",
+    "IsotonicScaling",
     "KvDtype",
     "LabelledTranscript",
     "Message",
     "Quantization",
+    "Scaling",
     "Scorecard",
+    "TemperatureScaling",
     "Transcript",
     "Turn",
     "Usage",
@@ -51,6 +64,7 @@ __all__ = [
     "errors",
     "load_indicator",
     "load_indicators",
+    "parse_calibration",
     "parse_indicator",
     "pick_indicators",
     "to_transcript",

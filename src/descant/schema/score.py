@@ -19,13 +19,16 @@ class Answer:
     indicator: str
     label: str | None
     probabilities: Mapping[str, float]
-    """Over the label set, summing to 1; empty when unanswered."""
+    """Over the label set, summing to 1, calibrated where the adapter has a calibration; empty when
+    unanswered."""
     confidence: float | None
     """The probability of `label`."""
     adapter: AdapterRef | None
     source: str = "model"
     """Who answered; a scorecard may keep several sources side by side."""
     unanswered: str | None = None
+    raw_probabilities: Mapping[str, float] | None = None
+    """What the model gave, where `probabilities` are calibrated ones."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def adapters_router(service: Service) -> APIRouter:
                     "unused_s": None if entry.last_used_s is None else now_s - entry.last_used_s,
                     "is_pinned": entry.is_pinned,
                     "labels": entry.labels,
+                    "calibration": entry.calibration and entry.calibration.method,
                 }
                 for entry in entries
             ],
