@@ -31,9 +31,8 @@ class RateSearch:
         """Prepare; nothing is read yet."""
         self.readings: ReadingStore | None = None
         self.settings = replace(settings, epochs=1, min_steps=1)
-        self._new_trainer = lambda rate: OnePassTrainer(
-            model, questions, examples, replace(self.settings, learning_rate=rate), dev, reader
-        )
+        self._model, self._questions, self._examples = model, questions, examples
+        self._dev, self._reader = dev, reader
 
     def run(
         self,
@@ -64,7 +63,10 @@ class RateSearch:
         clock: Callable[[], float],
         on_progress: Callable[[Progress], None],
     ) -> dict[str, float]:
-        trainer = self._new_trainer(rate)
+        settings = replace(self.settings, learning_rate=rate)
+        trainer = OnePassTrainer(
+            self._model, self._questions, self._examples, settings, self._dev, self._reader
+        )
         if self.readings is not None:
             trainer.readings = self.readings
         trainer.train(checkpoint, clock, on_progress)

@@ -171,10 +171,7 @@ class _LiveRecorder:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         parts = list(zip(*(torch.split(x, self.lengths) for x in (q, k, v)), strict=True))
-        constants = [
-            LayerReading(*(x.detach().transpose(0, 1).contiguous() for x in own[1:]), [])
-            for own in parts
-        ]
+        constants = [LayerReading(_constant(own[1]), _constant(own[2]), []) for own in parts]
         self.read.append((k, v, constants))
         return torch.cat([_attend(*own) for own in parts])
 
@@ -182,8 +179,10 @@ class _LiveRecorder:
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     # Key heads are repeated: with fewer of them than query heads, the quick way on the CPU is off.
     group = q.shape[1] // k.shape[1]
-    heads = (
-        x.transpose(0, 1)[None]
-        for x in (q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1))
-    )
-    return F.scaled_dot_product_attention(*heads, is_causal=True)[0].transpose(0, 1)
+    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
+
+
+def _constant(x: Float[Tensor, "T G D"]) -> Float[Tensor, "G T D"]:
+    return x.detach().transpose(0, 1).contiguous()
