@@ -88,9 +88,8 @@ def generate_alone(adapter: LoraAdapter | None, prompt: list[int], count: int) -
     ids = list(prompt)
     start = adapter.first_active(ids) if adapter is not None else 0
     for _ in range(count):
-        fixed = adapter and replace(adapter, activation="start")
         positions = torch.arange(len(ids))
-        twin = fixed and SingleAdapter(fixed, MODEL.config, positions >= start)
+        twin = adapter and InTurn(adapter, positions >= start)
         with torch.inference_mode():
             hidden = MODEL(torch.tensor(ids), positions, DenseCausal(), twin)
             ids.append(int(MODEL.logits(hidden[-1:])[0].argmax()))

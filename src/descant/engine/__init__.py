@@ -1,7 +1,8 @@
 """Token ids to token ids: continuous batches of sequences over a paged, shared KV cache."""
 
 from descant.engine.adapter_pool import AdapterPool, bytes_per_adapter
-from descant.engine.engine import Engine, EngineConfig
+from descant.engine.engine import Engine
+from descant.engine.engine_config import EngineConfig
 from descant.engine.kv_cache import bytes_per_slot
 from descant.engine.perplexity import Windows, log_loss
 from descant.engine.requests import (

@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -21,6 +20,7 @@ import torch
 from descant.engine.adapter_pool import AdapterPool
 from descant.engine.batch import BatchBuilder
 from descant.engine.embedding import Embedding
+from descant.engine.engine_config import EngineConfig
 from descant.engine.generation import Generation
 from descant.engine.kv_cache import BlockPool, KvCache, identity, num_blocks_in
 from descant.engine.requests import (
@@ -44,7 +44,6 @@ from descant.engine.scoring import Scoring
 from descant.engine.sequence import Sequence
 from descant.engine.stats import EngineStats
 from descant.model import AttentionKernel, LoraAdapter, Transformer, choose_kernel
-from descant.schema import AdapterDtype, KvDtype, check_adapter_dtype, check_kv_dtype
 from descant.schema.errors import (
     ContextTooLong,
     DeadlineExceeded,
@@ -54,41 +53,6 @@ from descant.schema.errors import (
 
 Job = Scoring | Generation | Embedding
 R = TypeVar("R", ScoreResult, GenerateResult, EmbedResult)
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """Sizes of the engine.
-
-    Raises:
-        InvalidConfig: names the field that is out of range.
-    """
-
-    kv_cache_bytes: int = 1 << 30
-    kv_dtype: KvDtype = "model"
-    block_tokens: int = 16
-    max_step_tokens: int = 4096
-    """More read a long prompt quicker; fewer let others wait less beside it."""
-    adapter_dtype: AdapterDtype = "model"
-    """``int8`` halves what active adapters take and what a step reads of them."""
-    adapter_bytes: int = 2 << 30
-    """What the slots of active adapters may take; there is always one."""
-    draft_tokens: int = 0
-    """How many tokens of a greedy generation are guessed at a time from what it has said before;
-    0 guesses none. What is generated does not change."""
-    ageing_s: float = 30.0
-    """A request waits at most this much longer for every level that its priority is lower."""
-
-    def __post_init__(self) -> None:
-        for name in ("kv_cache_bytes", "block_tokens", "max_step_tokens", "adapter_bytes"):
-            if getattr(self, name) < 1:
-                raise InvalidConfig(f"{name} must be at least 1.", field=name)
-        check_kv_dtype(self.kv_dtype)
-        check_adapter_dtype(self.adapter_dtype)
-        if self.draft_tokens < 0:
-            raise InvalidConfig("draft_tokens must not be negative.", field="draft_tokens")
-        if not self.ageing_s > 0:
-            raise InvalidConfig("ageing_s must be greater than 0.", field="ageing_s")
 
 
 class Engine:
