@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.data.json_lines import read_objects, write_objects
+from descant.data.spelling import did_you_mean
 from descant.schema import Indicator, LabelledTranscript, Transcript, Turn
 from descant.schema.errors import DuplicateId, InvalidData, InvalidTranscript
 
@@ -98,13 +99,23 @@ def validate_labels(rows: Iterable[LabelledTranscript], indicators: Sequence[Ind
     for row in rows:
         for indicator in indicators:
             label = row.labels.get(indicator.name)
-            if label is not None and label not in indicator.labels:
-                raise InvalidData(
-                    f"Conversation {row.transcript.id!r}: {label!r} is not a label of "
-                    f"{indicator.name!r}.",
-                    field=f"labels.{indicator.name}",
-                    remedy=f"Use one of {', '.join(map(repr, indicator.labels))}, or null.",
-                )
+            if label is not None:
+                check_label(label, indicator, f"Conversation {row.transcript.id!r}")
+
+
+def check_label(label: str, indicator: Indicator, origin: str) -> None:
+    """Check one label; `origin` is named in the error.
+
+    Raises:
+        InvalidData: names indicator, the allowed labels and the one that was probably meant.
+    """
+    if label not in indicator.labels:
+        allowed = ", ".join(map(repr, indicator.labels))
+        raise InvalidData(
+            f"{origin}: {label!r} is not a label of {indicator.name!r}.",
+            field=f"labels.{indicator.name}",
+            remedy=f"{did_you_mean(label, indicator.labels)} Use one of {allowed}, or none.".strip(),
+        )
 
 
 def _parse_turn(turn: object, field: str, origin: str) -> Turn:
