@@ -1,7 +1,7 @@
 """STAR: one-pass adapters, plain LoRA and a bag of words on the same rows; macro-F1 on dev.
 
 The data is not part of the project: name its folder (RasaHQ/STAR with derived labels, see the
-importer `descant.data.star`). Everything trained stays in the work folder; finished parts are not
+importer `descant.data.importers.star`). Everything trained stays in the work folder; finished parts are not
 done again. Prints the table and writes results/star.json and results/star.md.
 """
 

@@ -16,6 +16,7 @@ from descant.schema.errors import DescantError, InvalidConfig, MissingDependency
 
 COMMANDS = (
     "demo",
+    "import",
     "redact",
     "data",
     "train",
@@ -48,6 +49,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["demo"],
         ["redact"],
         ["data", "check"],
+        ["import"],
         ["train"],
         ["calibrate"],
         ["evaluate"],

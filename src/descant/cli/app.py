@@ -21,6 +21,7 @@ from descant.cli import (
     data,
     demo,
     evaluate,
+    importer,
     models,
     redact,
     score,
@@ -93,7 +94,7 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Read a conversation once, answer every question about it."""
 
-    for group in (demo, redact, train, calibrate, evaluate, score, serve, adapters):
+    for group in (demo, importer, redact, train, calibrate, evaluate, score, serve, adapters):
         group.add_to(app)
     app.add_typer(data.build(), name="data")
     app.add_typer(bench.build(), name="bench")

@@ -1,8 +1,26 @@
 """Labelled conversations: read, checked, split and turned into examples; no tensors."""
 
 from descant.data.conflicts import Conflict, find_conflicts
-from descant.data.csv_import import read_csv
 from descant.data.examples import Example, TranscriptRenderer, build_examples, data_hash
+from descant.data.importers import (
+    FORMATS,
+    HARD_INDICATORS,
+    ImportSteps,
+    ImportSummary,
+    ReadOptions,
+    Redact,
+    TableLayout,
+    multidogo_indicators,
+    open_import,
+    read_csv,
+    read_labels,
+    read_multidogo,
+    read_parquet,
+    read_star,
+    read_taskmaster,
+    star_indicators,
+    unredacted,
+)
 from descant.data.inspection import Inspection, LabelBalance, Lengths, inspect_rows
 from descant.data.leak_words import LeakWord, LeakWordConfig, find_leak_words
 from descant.data.leakage import check_leakage
@@ -23,7 +41,6 @@ from descant.data.redaction import (
 )
 from descant.data.samples import generate_calls, hand_written_calls, sample_indicators
 from descant.data.splits import Fractions, Split, split_of, split_rows
-from descant.data.star import HARD_INDICATORS, read_star, star_indicators
 from descant.data.transcripts import (
     build_transcript,
     clean_text,
@@ -34,6 +51,7 @@ from descant.data.transcripts import (
 )
 
 __all__ = [
+    "FORMATS",
     "HARD_INDICATORS",
     "REDACTION_KINDS",
     "Conflict",
@@ -51,8 +69,13 @@ __all__ = [
     "Redacted",
     "RedactionConfig",
     "RedactionReport",
+    "ImportSteps",
+    "ImportSummary",
+    "ReadOptions",
+    "Redact",
     "Redactor",
     "Split",
+    "TableLayout",
     "TranscriptRenderer",
     "build_examples",
     "build_transcript",
@@ -65,15 +88,22 @@ __all__ = [
     "generate_calls",
     "hand_written_calls",
     "inspect_rows",
+    "multidogo_indicators",
+    "open_import",
     "parse_row",
     "read_csv",
     "read_jsonl",
+    "read_labels",
+    "read_multidogo",
+    "read_parquet",
     "read_star",
     "redact_rows",
+    "read_taskmaster",
     "sample_indicators",
     "split_of",
     "split_rows",
     "star_indicators",
+    "unredacted",
     "validate_labels",
     "write_jsonl",
 ]

@@ -1,4 +1,4 @@
-"""JSON lines, plain or gzipped: one object a line, every error with file and line.
+"""JSON lines and JSON documents, plain or gzipped: every error with file and line.
 
 Knows nothing of conversations.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from descant.data.input_file import is_gzip, open_input
 from descant.registry import replacing
 from descant.schema.errors import InvalidData
 
@@ -23,14 +23,38 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         InvalidData: the file cannot be read, or a line is not UTF-8 or not a JSON object.
     """
+    for number, value in read_values(path):
+        if not isinstance(value, dict):
+            raise InvalidData(f"{path}, line {number}: must be a JSON object.")
+        yield number, value
+
+
+def read_values(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield the line number, from 1, and the JSON value of every line that is not blank.
+
+    Raises:
+        InvalidData: the file cannot be read, or a line is not UTF-8 or not JSON.
+    """
+    with open_input(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, parse_json(line, f"{path}, line {number}")
+
+
+def parse_json(content: bytes, origin: str) -> Any:
+    """Return the value that UTF-8 JSON text means; `origin` is named in errors.
+
+    Raises:
+        InvalidData: it is not UTF-8, not JSON, or has a key twice in one object.
+    """
     try:
-        with _open(path) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _parse(line, f"{path}, line {number}")
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidData(f"{path}: cannot be read: {reason}.", field="path") from error
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_table)
+    except UnicodeDecodeError as error:
+        raise InvalidData(
+            f"{origin}: byte {error.start + 1} is not UTF-8.", remedy="Save the file as UTF-8."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidData(f"{origin}: not JSON: {error}.", remedy=_remedy(error)) from error
 
 
 def write_objects(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
@@ -45,33 +69,11 @@ def write_objects(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
             out.write(_encode(table, f"{path}, line {number}"))
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if _is_gzip(path) else path.open("rb")
-
-
 def _packed(file: BinaryIO, path: Path) -> AbstractContextManager[IO[bytes]]:
-    if not _is_gzip(path):
+    if not is_gzip(path):
         return nullcontext(file)
     # A fixed time keeps the bytes a function of the content.
     return cast("IO[bytes]", gzip.GzipFile("", "wb", fileobj=file, mtime=0))
-
-
-def _is_gzip(path: Path) -> bool:
-    return path.suffix == ".gz"
-
-
-def _parse(line: bytes, origin: str) -> dict[str, Any]:
-    try:
-        table = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_table)
-    except UnicodeDecodeError as error:
-        raise InvalidData(
-            f"{origin}: byte {error.start + 1} is not UTF-8.", remedy="Save the file as UTF-8."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidData(f"{origin}: not JSON: {error}.") from error
-    if not isinstance(table, dict):
-        raise InvalidData(f"{origin}: must be a JSON object.")
-    return table
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,6 +82,14 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
     return table
+
+
+def _remedy(error: Exception) -> str | None:
+    # An unended string is found at its beginning, all else that is missing at the very end.
+    is_cut = isinstance(error, json.JSONDecodeError) and (
+        error.msg.startswith("Unterminated string") or not error.doc[error.pos :].strip()
+    )
+    return "It ends in the middle; was it cut off? Fetch or export it again." if is_cut else None
 
 
 def _encode(table: Mapping[str, Any], origin: str) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any
 
 from descant.data.json_lines import read_objects, write_objects
 from descant.data.soft_labels import parse_probabilities, parse_weights, soft_label_tables
+from descant.data.spelling import did_you_mean
 from descant.schema import Indicator, LabelledTranscript, Transcript, Turn
 from descant.schema.errors import DuplicateId, InvalidData, InvalidTranscript
 
@@ -109,13 +110,22 @@ def validate_labels(rows: Iterable[LabelledTranscript], indicators: Sequence[Ind
             label = row.labels.get(indicator.name)
             named = [] if label is None else [label]
             for name in (*named, *row.probabilities.get(indicator.name, ())):
-                if name not in indicator.labels:
-                    raise InvalidData(
-                        f"Conversation {row.transcript.id!r}: {name!r} is not a label of "
-                        f"{indicator.name!r}.",
-                        field=f"labels.{indicator.name}",
-                        remedy=f"Use one of {', '.join(map(repr, indicator.labels))}, or null.",
-                    )
+                check_label(name, indicator, f"Conversation {row.transcript.id!r}")
+
+
+def check_label(label: str, indicator: Indicator, origin: str) -> None:
+    """Check one label; `origin` is named in the error.
+
+    Raises:
+        InvalidData: names indicator, the allowed labels and the one that was probably meant.
+    """
+    if label not in indicator.labels:
+        allowed = ", ".join(map(repr, indicator.labels))
+        raise InvalidData(
+            f"{origin}: {label!r} is not a label of {indicator.name!r}.",
+            field=f"labels.{indicator.name}",
+            remedy=f"{did_you_mean(label, indicator.labels)} Use one of {allowed}, or none.".strip(),
+        )
 
 
 def _parse_turn(turn: object, field: str, origin: str) -> Turn:

@@ -67,6 +67,12 @@ class DuplicateId(InvalidData):
     code = "duplicate_id"
 
 
+class WrongFormat(InvalidData):
+    """A file of another format than it was said or looked to be."""
+
+    code = "wrong_format"
+
+
 class LabelLeak(InvalidData):
     """A label would be visible in the text that is sent to the model."""
 

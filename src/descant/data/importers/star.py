@@ -7,10 +7,11 @@ dialogues. The questions below say in words what each label was derived from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from descant.data.importers.source_file import NOTHING_SAID, OnSkip
 from descant.data.json_lines import read_objects
 from descant.data.transcripts import build_transcript
 from descant.schema import Indicator, LabelledTranscript, Turn, pick_indicators
@@ -39,7 +40,7 @@ _SPEAKERS = {
 def read_star(
     folder: Path,
     part: Literal["train", "dev"],
-    on_skip: Callable[[str, str], None] | None = None,
+    on_skip: OnSkip = lambda *_: None,
 ) -> list[LabelledTranscript]:
     """Return the complete dialogues of one part, with ids such as ``star-17``.
 
@@ -62,7 +63,7 @@ def read_star(
                 raise InvalidData(f"{origin}: dialogue {dialogue_id} has no labels.")
             transcript = build_transcript(f"star-{dialogue_id}", turns, origin)
             rows.append(LabelledTranscript(transcript, labels[dialogue_id]))
-        elif on_skip is not None:
+        else:
             on_skip(f"star-{dialogue_id}", reason)
     return rows
 
@@ -120,7 +121,7 @@ def _read_turns(dialogue: Mapping[str, Any], origin: str) -> list[Turn]:
 def _reason_to_skip(dialogue: Mapping[str, Any], turns: list[Turn]) -> str | None:
     if dialogue.get("CompletionLevel") != "Complete":
         return "not complete"
-    return None if turns else "no text"
+    return None if turns else NOTHING_SAID
 
 
 def _field(table: Mapping[str, Any], key: str, kind: type, origin: str) -> Any:

@@ -78,7 +78,7 @@ def test_broken_off_and_empty_dialogues_are_skipped_with_their_reason(tmp_path: 
     )
     assert [row.transcript.id for row in rows] == ["star-3"]
     assert read_star(tmp_path, "train") == rows
-    assert skipped == {"star-1": "not complete", "star-2": "no text"}
+    assert skipped == {"star-1": "not complete", "star-2": "nothing was said"}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,11 @@ def test_the_real_data_has_the_counts_its_readme_gives() -> None:
         for part in ("train", "dev")
         for row in read_star(folder, part, lambda _, reason: skipped.append(reason))
     ]
-    assert (len(rows), skipped.count("not complete"), skipped.count("no text")) == (4802, 724, 2)
+    assert (len(rows), skipped.count("not complete"), skipped.count("nothing was said")) == (
+        4802,
+        724,
+        2,
+    )
     for name, positives, labelled in (
         ("agent_asked_name", 2345, 4540),
         ("customer_annoyed", 198, 4802),
