@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from descant.cli.terminal import Terminal
 from descant.data import read_jsonl
 from descant.engine import EngineConfig
 from descant.llm import LLM
+from descant.model import LoadedModel, load_model
 from descant.registry import find_adapters
 from descant.schema import KvDtype, LabelledTranscript, Quantization
 from descant.schema.errors import AdapterNotFound, InvalidData
+from descant.text import Renderer, Tokenizer
 
 
 def read_rows(path: Path) -> list[LabelledTranscript]:
@@ -23,6 +26,23 @@ def read_rows(path: Path) -> list[LabelledTranscript]:
     if not rows:
         raise InvalidData(f"{path}: has no conversation in it.", field="path")
     return rows
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model to train on."""
+
+    name: str
+    """As asked for."""
+    model: LoadedModel
+    renderer: Renderer
+
+
+def load_base(terminal: Terminal, name: str) -> Base:
+    """Load a model to train on, with its tokenizer."""
+    terminal.note(f"Loading {name}")
+    model = load_model(name)
+    return Base(name, model, Renderer(Tokenizer.load(model.folder)))
 
 
 def load_llm(

@@ -23,14 +23,43 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         InvalidData: the file cannot be read, or a line is not UTF-8 or not a JSON object.
     """
+    for number, line in read_lines(path):
+        yield number, parse_object(line, f"{path}, line {number}")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the line number, from 1, and the bytes of every line that is not blank.
+
+    Raises:
+        InvalidData: the file cannot be read.
+    """
     try:
         with _open(path) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, _parse(line, f"{path}, line {number}")
+                    yield number, line
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InvalidData(f"{path}: cannot be read: {reason}.", field="path") from error
+
+
+def parse_object(line: bytes, origin: str) -> dict[str, Any]:
+    """Return the object in a line; `origin` is named in errors.
+
+    Raises:
+        InvalidData: the line is not UTF-8 or not a JSON object.
+    """
+    try:
+        table = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_table)
+    except UnicodeDecodeError as error:
+        raise InvalidData(
+            f"{origin}: byte {error.start + 1} is not UTF-8.", remedy="Save the file as UTF-8."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidData(f"{origin}: not JSON: {error}.") from error
+    if not isinstance(table, dict):
+        raise InvalidData(f"{origin}: must be a JSON object.")
+    return table
 
 
 def write_objects(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
@@ -58,20 +87,6 @@ def _packed(file: BinaryIO, path: Path) -> AbstractContextManager[IO[bytes]]:
 
 def _is_gzip(path: Path) -> bool:
     return path.suffix == ".gz"
-
-
-def _parse(line: bytes, origin: str) -> dict[str, Any]:
-    try:
-        table = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_table)
-    except UnicodeDecodeError as error:
-        raise InvalidData(
-            f"{origin}: byte {error.start + 1} is not UTF-8.", remedy="Save the file as UTF-8."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidData(f"{origin}: not JSON: {error}.") from error
-    if not isinstance(table, dict):
-        raise InvalidData(f"{origin}: must be a JSON object.")
-    return table
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,9 +16,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from descant.data.json_lines import read_objects, write_objects
+from descant.data.json_lines import parse_object, read_lines, write_objects
+from descant.data.spelling import did_you_mean
 from descant.schema import Indicator, LabelledTranscript, Transcript, Turn
-from descant.schema.errors import DuplicateId, InvalidData, InvalidTranscript
+from descant.schema.errors import (
+    DuplicateId,
+    InputError,
+    InvalidData,
+    InvalidTranscript,
+    join_errors,
+)
 
 _LINE_END = re.compile("\r\n?|\x85|\u2028|\u2029")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -28,17 +35,29 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def read_jsonl(path: Path) -> Iterator[LabelledTranscript]:
     """Yield the conversations of a file in order; errors name file, line and field.
 
+    Behind a mistake nothing more is yielded, but the rest of the file is looked through, so that the
+    error says all there is to mend.
+
     Raises:
         InvalidData: the file cannot be read, a line is not a JSON object, or a label is not text.
         InvalidTranscript: a conversation is empty or malformed, or has an unknown key.
         DuplicateId: two conversations have the same id.
     """
     line_of: dict[str, int] = {}
-    for number, table in read_objects(path):
-        row = parse_row(table, f"{path}, line {number}")
-        _check_new(row.transcript.id, line_of, f"{path}, line {number}")
+    mistakes: list[InputError] = []
+    for number, line in read_lines(path):
+        origin = f"{path}, line {number}"
+        try:
+            row = parse_row(parse_object(line, origin), origin)
+            _check_new(row.transcript.id, line_of, origin)
+        except InputError as error:
+            mistakes.append(error)
+            continue
         line_of[row.transcript.id] = number
-        yield row
+        if not mistakes:
+            yield row
+    if mistakes:
+        raise join_errors(mistakes)
 
 
 def write_jsonl(path: Path, rows: Iterable[LabelledTranscript]) -> None:
@@ -93,18 +112,34 @@ def validate_labels(rows: Iterable[LabelledTranscript], indicators: Sequence[Ind
     """Check every label of these indicators; labels of other names are left alone.
 
     Raises:
-        InvalidData: names conversation, indicator and the allowed labels.
+        InvalidData: names conversations, indicators and the allowed labels.
     """
+    mistakes: list[InputError] = []
     for row in rows:
         for indicator in indicators:
             label = row.labels.get(indicator.name)
-            if label is not None and label not in indicator.labels:
-                raise InvalidData(
-                    f"Conversation {row.transcript.id!r}: {label!r} is not a label of "
-                    f"{indicator.name!r}.",
-                    field=f"labels.{indicator.name}",
-                    remedy=f"Use one of {', '.join(map(repr, indicator.labels))}, or null.",
-                )
+            try:
+                if label is not None:
+                    check_label(label, indicator, f"Conversation {row.transcript.id!r}")
+            except InvalidData as error:
+                mistakes.append(error)
+    if mistakes:
+        raise join_errors(mistakes)
+
+
+def check_label(label: str, indicator: Indicator, origin: str) -> None:
+    """Check one label; `origin` is named in the error.
+
+    Raises:
+        InvalidData: names indicator, the allowed labels and the one that was probably meant.
+    """
+    if label not in indicator.labels:
+        allowed = ", ".join(map(repr, indicator.labels))
+        raise InvalidData(
+            f"{origin}: {label!r} is not a label of {indicator.name!r}.",
+            field=f"labels.{indicator.name}",
+            remedy=f"{did_you_mean(label, indicator.labels)} Use one of {allowed}, or none.".strip(),
+        )
 
 
 def _parse_turn(turn: object, field: str, origin: str) -> Turn:

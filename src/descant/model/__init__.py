@@ -24,7 +24,7 @@ from descant.model.partial_attention import (
 )
 from descant.model.storage import default_cache_dir, replaced
 from descant.model.transformer import Attend, LayerAdapters, Transformer
-from descant.model.weights import LoadedModel, load_model
+from descant.model.weights import LoadedModel, check_source, load_model
 
 __all__ = [
     "SITE_MODULES",
@@ -49,6 +49,7 @@ __all__ = [
     "Transformer",
     "content_hash",
     "default_cache_dir",
+    "check_source",
     "choose_kernel",
     "find_invocation",
     "fuse",

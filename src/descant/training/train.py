@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from descant.data import build_examples, data_hash
+from descant.data import Example, build_examples, data_hash
 from descant.model import LoadedModel, LoraAdapter, LoraPair, content_hash, save_adapter
 from descant.registry import MANIFEST_FILE, Manifest
 from descant.schema import AdapterRef, Indicator, LabelledTranscript
@@ -51,10 +51,7 @@ def train_one_pass(  # noqa: PLR0913 - base, data, questions, settings and place
         StorageFull: the disk is full; nothing already written is lost.
     """
     questions = questions_for(indicators, renderer)
-    longest = max(len(q.tail_ids) + max(map(len, q.labels)) for q in questions)
-    examples = build_examples(rows, indicators, renderer, base.config.max_positions - longest)
-    if not examples:
-        raise InvalidData("No conversation has a label for any indicator.", field="labels")
+    examples = examples_for(questions, rows, indicators, renderer, base.config.max_positions)
     trainer = OnePassTrainer(base.model, questions, examples, settings)
     data = data_hash(rows)
     checkpoint = Checkpoint(output, fingerprint(base.base_hash, data, settings, questions))
@@ -87,6 +84,26 @@ def questions_for(indicators: Sequence[Indicator], renderer: Renderer) -> list[Q
         )
         for indicator in indicators
     ]
+
+
+def examples_for(
+    questions: Sequence[Question],
+    rows: Sequence[LabelledTranscript],
+    indicators: Sequence[Indicator],
+    renderer: Renderer,
+    max_positions: int,
+) -> list[Example]:
+    """Return the conversations to learn from, each with room for the longest tail and label.
+
+    Raises:
+        InvalidData: there are none.
+        ContextTooLong: one is longer than the model reads.
+    """
+    longest = max(len(q.tail_ids) + max(map(len, q.labels)) for q in questions)
+    examples = build_examples(rows, indicators, renderer, max_positions - longest)
+    if not examples:
+        raise InvalidData("No conversation has a label for any indicator.", field="labels")
+    return examples
 
 
 @dataclass(frozen=True)
