@@ -14,7 +14,18 @@ from descant.cli import main
 from descant.cli.app import _reported_errors
 from descant.schema.errors import DescantError, InvalidConfig, MissingDependency, StorageFull
 
-COMMANDS = ("demo", "train", "evaluate", "score", "serve", "bench", "models", "adapters")
+COMMANDS = (
+    "demo",
+    "redact",
+    "data",
+    "train",
+    "evaluate",
+    "score",
+    "serve",
+    "bench",
+    "models",
+    "adapters",
+)
 
 
 def run(*arguments: str) -> int:
@@ -34,6 +45,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     "command",
     [
         ["demo"],
+        ["redact"],
+        ["data", "check"],
         ["train"],
         ["train", "init"],
         ["evaluate"],

@@ -51,10 +51,11 @@ def test_a_dry_run_says_what_it_takes_and_trains_nothing(
     plan: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert plan["conversations"] == 16
     assert plan["left_out"] == []
-    assert plan["indicators"][1] == {
+    assert plan["labels"][1] == {
         "indicator": "polite",
-        "labels": {"no": 8, "yes": 8},
+        "counts": {"no": 8, "yes": 8},
         "unlabelled": 0,
+        "unknown": [],
     }
     assert plan["tokens"]["steps"] == 4
     assert plan["tokens"]["read_tokens"] == plan["tokens"]["transcript_tokens"]
@@ -203,6 +204,9 @@ def test_a_first_recipe_can_be_trained_as_it_is(
     out = capsys.readouterr().out
     assert "bad 4, fair 4, good 4" in out
     assert "longest" in out
+    assert "Near-duplicates: " in out
+    assert "Same text, different labels" in out
+    assert "Words that give a label away" in out
     assert "Wrote 2 indicators" in out
     work = folder / "work"
     assert [one.question for one in load_indicators(work / "indicators")] == ["Mood?", "Polite?"]
@@ -229,7 +233,7 @@ def test_given_indicators_are_used(folder: Path, capsys: pytest.CaptureFixture[s
     (folder / "indicators" / "mood.toml").unlink()
     assert init(folder, "--indicators", str(folder / "indicators"), "--json") == 0
     look = json.loads(capsys.readouterr().out)
-    assert [counted["indicator"] for counted in look["labels"]] == ["polite"]
+    assert [counted["indicator"] for counted in look["inspection"]["balance"]] == ["polite"]
     assert look["written"] == []
     assert 'indicators = "../indicators"' in (folder / "work" / "first.toml").read_text()
 

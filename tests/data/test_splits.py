@@ -60,6 +60,35 @@ def test_a_share_of_zero_is_none_at_all(empty: int) -> None:
     assert [len(rows) == 0 for rows in splits.values()] == [at == empty for at in range(3)]
 
 
+_GROUPS = st.lists(st.frozensets(st.sampled_from("abcdefghij"), max_size=4), max_size=5)
+
+
+@given(groups=_GROUPS, seed=st.integers(0, 99))
+def test_groups_go_to_one_split_and_others_stay_where_they_were(
+    groups: list[frozenset[str]], seed: int
+) -> None:
+    rows = [call(name) for name in "abcdefghij"]
+    dealt = split_rows(rows, FRACTIONS, seed, groups)
+    place = {row.transcript.id: split for split, part in dealt.items() for row in part}
+    for group in groups:
+        assert len({place[name] for name in group}) <= 1
+    for name in set("abcdefghij").difference(*groups):
+        assert place[name] == split_of(name, FRACTIONS, seed)
+
+
+@given(groups=_GROUPS, newcomers=_GROUPS, seed=st.integers(0, 99))
+def test_growing_groups_move_conversations_towards_test_only(
+    groups: list[frozenset[str]], newcomers: list[frozenset[str]], seed: int
+) -> None:
+    rows = [call(name) for name in "abcdefghij"]
+    order = ("train", "dev", "test")
+    before = split_rows(rows, FRACTIONS, seed, groups)
+    after = split_rows(rows, FRACTIONS, seed, [*groups, *newcomers])
+    now = {row.transcript.id: order.index(split) for split, part in after.items() for row in part}
+    for split, part in before.items():
+        assert all(now[row.transcript.id] >= order.index(split) for row in part)
+
+
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
 def test_fractions_that_are_no_shares_are_refused(shares: tuple[float, float, float]) -> None:
     with pytest.raises(InvalidConfig, match="not shares of a whole"):

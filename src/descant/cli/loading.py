@@ -1,19 +1,24 @@
-"""What several commands load before they begin, each step said on standard error."""
+"""What several commands load before they begin, each step said on standard error.
+
+The engine comes in only where a model is loaded: commands that look at data alone start at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from descant.cli.terminal import Terminal
 from descant.data import read_jsonl
-from descant.engine import EngineConfig
-from descant.llm import LLM
-from descant.model import LoadedModel, load_model
 from descant.registry import find_adapters
 from descant.schema import KvDtype, LabelledTranscript, Quantization
 from descant.schema.errors import AdapterNotFound, InvalidData
-from descant.text import Renderer, Tokenizer
+
+if TYPE_CHECKING:
+    from descant.llm import LLM
+    from descant.model import LoadedModel
+    from descant.text import Renderer
 
 
 def read_rows(path: Path) -> list[LabelledTranscript]:
@@ -40,6 +45,9 @@ class Base:
 
 def load_base(terminal: Terminal, name: str) -> Base:
     """Load a model to train on, with its tokenizer."""
+    from descant.model import load_model
+    from descant.text import Renderer, Tokenizer
+
     terminal.note(f"Loading {name}")
     model = load_model(name)
     return Base(name, model, Renderer(Tokenizer.load(model.folder)))
@@ -57,6 +65,9 @@ def load_llm(
     Raises:
         AdapterNotFound: there is no adapter in that folder.
     """
+    from descant.engine import EngineConfig
+    from descant.llm import LLM
+
     found = find_adapters(adapters)
     if not found:
         raise AdapterNotFound(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from descant.cli.loading import Base
     from descant.cli.terminal import Terminal
-    from descant.data import Drafts, Finding, LabelCounts
+    from descant.data import Drafts, Finding, Inspection
     from descant.schema import Indicator, LabelledTranscript
 
 _DEV_SHARE = 0.1
@@ -30,10 +30,10 @@ class FirstLook:
     indicators: Path
     written: tuple[Path, ...]
     """Indicator files that were not there before."""
-    labels: Sequence[LabelCounts]
     refused: Mapping[str, str]
     """Label names that no indicator can be made of, and why."""
     findings: Sequence[Finding]
+    inspection: Inspection
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -41,9 +41,9 @@ class FirstLook:
             "recipe": str(self.recipe),
             "indicators": str(self.indicators),
             "written": [str(path) for path in self.written],
-            "labels": [counted.to_json() for counted in self.labels],
             "refused": dict(self.refused),
             "findings": [{"topic": found.topic, "text": found.text} for found in self.findings],
+            "inspection": self.inspection.to_json(),
         }
 
 
@@ -82,13 +82,14 @@ def _write(
     indicators: Path | None,
     output: Path,
 ) -> FirstLook:
-    from descant.data import Drafts, count_labels, survey
+    from descant.data import Drafts, inspect_rows, survey
     from descant.registry import replacing
     from descant.schema import load_indicators
     from descant.training import FirstRecipe
 
     folder = output.parent / "indicators" if indicators is None else indicators
     drafts = _drafts(rows, data) if indicators is None else Drafts(load_indicators(indicators), {})
+    inspection = inspect_rows(rows, drafts.indicators)
     lengths = [len(base.renderer.render_transcript(row.transcript)) for row in rows]
     findings = survey(rows, drafts.indicators, lengths, base.model.config.max_positions)
     written = [] if indicators is not None else write_drafts(folder, drafts.indicators)
@@ -96,8 +97,7 @@ def _write(
     first = FirstRecipe(base.name, folder, place, data, _DEV_SHARE)
     with replacing(output) as file:
         file.write(first.to_toml(output.parent).encode())
-    labels = count_labels(rows, drafts.indicators)
-    return FirstLook(output, folder, tuple(written), labels, drafts.refused, findings)
+    return FirstLook(output, folder, tuple(written), drafts.refused, findings, inspection)
 
 
 def _drafts(rows: Sequence[LabelledTranscript], data: Path) -> Drafts:
@@ -155,7 +155,10 @@ def _check_new(output: Path) -> None:
 
 
 def _show(terminal: Terminal, look: FirstLook) -> None:
-    terminal.print(_label_table(look), _finding_table(look))
+    from descant.cli.data import balance_table, suspicions
+
+    terminal.print(balance_table(look.inspection.balance), _finding_table(look))
+    terminal.print(*suspicions(look.inspection, None))
     if look.written:
         terminal.print(
             f"Wrote {len(look.written)} indicators into {look.indicators}; "
@@ -165,17 +168,17 @@ def _show(terminal: Terminal, look: FirstLook) -> None:
     terminal.print(f"What it would take:  descant train {look.recipe} --dry-run")
 
 
-def _label_table(look: FirstLook) -> Table:
-    from descant.cli.train_plan import label_table
-
-    return label_table("Labels", look.labels)
-
-
 def _finding_table(look: FirstLook) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="Conversations", box=SIMPLE_HEAD, show_header=False)
+    table = Table(
+        title="Conversations",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        show_header=False,
+    )
     for found in look.findings:
         table.add_row(found.topic, found.text)
     for name, reason in look.refused.items():

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from descant.cli.data import balance_table
 from descant.cli.loading import Base, read_rows
 from descant.cli.terminal import Terminal
 from descant.data import (
     Fractions,
-    LabelCounts,
     check_leakage,
     check_learnable,
     count_labels,
@@ -113,7 +113,7 @@ class TrainingPlan:
             terminal.print_json({**self.to_json(), **estimate.to_json()})
         else:
             title = f"Labels of {len(self.rows)} conversations to learn from"
-            table = label_table(title, count_labels(self.rows, self.indicators))
+            table = balance_table(count_labels(self.rows, self.indicators), title)
             terminal.print(table, *self._remarks(), _cost_table(estimate))
         check_budget(estimate, self.recipe.budget)
 
@@ -126,7 +126,7 @@ class TrainingPlan:
             "conversations": len(self.rows),
             "dev_conversations": len(self.dev_rows),
             "left_out": list(self.left_out),
-            "indicators": [c.to_json() for c in count_labels(self.rows, self.indicators)],
+            "labels": [asdict(counted) for counted in count_labels(self.rows, self.indicators)],
         }
 
     def _remarks(self) -> Iterator[str]:
@@ -139,16 +139,6 @@ class TrainingPlan:
                 f"{len(self.left_out)} conversations have no label for any of the indicators "
                 f"and are left out: {named}{more}"
             )
-
-
-def label_table(title: str, labels: Sequence[LabelCounts]) -> Table:
-    """Return how often each label was given, an indicator a row."""
-    table = Table("indicator", "labels", title=title, box=SIMPLE_HEAD)
-    table.add_column("unlabelled", justify="right")
-    for counted in labels:
-        shown = ", ".join(f"{label} {count}" for label, count in counted.counts.items())
-        table.add_row(counted.indicator, shown, str(counted.unlabelled or ""))
-    return table
 
 
 def _read(recipe: Recipe) -> tuple[list[LabelledTranscript], list[LabelledTranscript]]:

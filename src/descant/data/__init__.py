@@ -1,16 +1,34 @@
 """Labelled conversations: read, checked, split and turned into examples; no tensors."""
 
+from descant.data.conflicts import Conflict, find_conflicts
 from descant.data.csv_import import read_csv
 from descant.data.examples import Example, TranscriptRenderer, build_examples, data_hash
 from descant.data.indicator_drafts import Drafts, draft_indicators
-from descant.data.label_counts import (
-    LabelCounts,
+from descant.data.inspection import Inspection, Lengths, inspect_rows
+from descant.data.label_balance import (
+    LabelBalance,
     check_learnable,
     count_labels,
     label_names,
     unlabelled_ids,
 )
+from descant.data.leak_words import LeakWord, LeakWordConfig, find_leak_words
 from descant.data.leakage import check_leakage
+from descant.data.near_duplicates import (
+    DuplicateGroup,
+    NearDuplicateConfig,
+    find_near_duplicates,
+)
+from descant.data.redaction import (
+    REDACTION_KINDS,
+    PresidioConfig,
+    PresidioFinder,
+    Redacted,
+    RedactionConfig,
+    RedactionReport,
+    Redactor,
+    redact_rows,
+)
 from descant.data.samples import generate_calls, hand_written_calls, sample_indicators
 from descant.data.spelling import did_you_mean
 from descant.data.splits import Fractions, Split, split_of, split_rows
@@ -27,11 +45,25 @@ from descant.data.transcripts import (
 
 __all__ = [
     "HARD_INDICATORS",
+    "REDACTION_KINDS",
+    "Conflict",
     "Drafts",
+    "DuplicateGroup",
     "Example",
     "Finding",
     "Fractions",
-    "LabelCounts",
+    "Inspection",
+    "LabelBalance",
+    "LeakWord",
+    "LeakWordConfig",
+    "Lengths",
+    "NearDuplicateConfig",
+    "PresidioConfig",
+    "PresidioFinder",
+    "Redacted",
+    "RedactionConfig",
+    "RedactionReport",
+    "Redactor",
     "Split",
     "TranscriptRenderer",
     "build_examples",
@@ -43,13 +75,18 @@ __all__ = [
     "data_hash",
     "did_you_mean",
     "draft_indicators",
+    "find_conflicts",
+    "find_leak_words",
+    "find_near_duplicates",
     "generate_calls",
     "hand_written_calls",
+    "inspect_rows",
     "label_names",
     "parse_row",
     "read_csv",
     "read_jsonl",
     "read_star",
+    "redact_rows",
     "sample_indicators",
     "split_of",
     "split_rows",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from descant.data.label_counts import label_names
+from descant.data.label_balance import label_names
 from descant.schema import Indicator, LabelledTranscript, parse_indicator
 from descant.schema.errors import InvalidIndicator
 

@@ -1,14 +1,15 @@
 """Train, dev or test: decided by the id of a conversation alone.
 
 Neither the order of the rows nor what else is in the data changes where a conversation goes, so data
-may grow without a test conversation ever moving into training.
+may grow without a test conversation ever moving into training. Only conversations that are said to
+belong together look at each other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,8 @@ from descant.schema import LabelledTranscript
 from descant.schema.errors import InvalidConfig
 
 Split = Literal["train", "dev", "test"]
+
+_STRICTNESS: tuple[Split, ...] = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,39 @@ def split_of(transcript_id: str, fractions: Fractions, seed: int = 0) -> Split:
 
 
 def split_rows(
-    rows: Iterable[LabelledTranscript], fractions: Fractions, seed: int = 0
+    rows: Iterable[LabelledTranscript],
+    fractions: Fractions,
+    seed: int = 0,
+    together: Iterable[Collection[str]] = (),
 ) -> dict[Split, list[LabelledTranscript]]:
-    """Deal rows into the three splits, in their order."""
+    """Deal rows into the three splits, in their order; ids that belong together go to one split.
+
+    `together` holds groups of ids, such as near duplicates. A group goes where the strictest of its
+    members would go alone: test before dev before train. So the promise above gets weaker, in one
+    direction only: when data grows, a conversation may move from train to dev or test because a
+    newcomer resembles it, and never the other way, as long as groups only grow. The price is that test
+    and dev get more than their share of grouped conversations, and large groups nearly always end in
+    test; of true copies, better keep one.
+    """
+    leader = _leaders(together)
+    dealt = [(row, split_of(row.transcript.id, fractions, seed)) for row in rows]
+    strictest: dict[str, Split] = {}
+    for row, split in dealt:
+        group = leader.get(row.transcript.id, row.transcript.id)
+        strictest[group] = max(strictest.get(group, split), split, key=_STRICTNESS.index)
     splits: dict[Split, list[LabelledTranscript]] = {"train": [], "dev": [], "test": []}
-    for row in rows:
-        splits[split_of(row.transcript.id, fractions, seed)].append(row)
+    for row, _ in dealt:
+        splits[strictest[leader.get(row.transcript.id, row.transcript.id)]].append(row)
     return splits
+
+
+def _leaders(together: Iterable[Collection[str]]) -> dict[str, str]:
+    """Return one id for each group, by member; groups with a common member are one group."""
+    leader: dict[str, str] = {}
+    for group in together:
+        merged = set(group)
+        known = {leader[name] for name in merged if name in leader}
+        if known:
+            merged |= {name for name, first in leader.items() if first in known}
+        leader |= dict.fromkeys(merged, min(merged, default=""))
+    return leader

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-from descant.data.label_counts import count_labels, unlabelled_ids
+from descant.data.label_balance import count_labels, unlabelled_ids
 from descant.data.languages import count_languages
 from descant.schema import Indicator, LabelledTranscript
 from descant.schema.errors import MissingDependency

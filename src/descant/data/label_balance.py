@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from descant.data.spelling import did_you_mean
 from descant.schema import Indicator, LabelledTranscript
@@ -16,13 +15,15 @@ _FEW = 10
 
 
 @dataclass(frozen=True)
-class LabelCounts:
-    """One indicator's labels over some conversations."""
+class LabelBalance:
+    """How often each label of one indicator was given."""
 
     indicator: str
     counts: Mapping[str, int]
     """In the order of the indicator's labels; 0 where nobody gave one."""
     unlabelled: int
+    unknown: tuple[str, ...] = ()
+    """Labels in the data that the indicator does not have."""
 
     @property
     def warning(self) -> str | None:
@@ -30,25 +31,26 @@ class LabelCounts:
         scarce = [f"{label!r} {count}" for label, count in self.counts.items() if count < _FEW]
         return f"few conversations to learn from: {', '.join(scarce)}" if scarce else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "indicator": self.indicator,
-            "labels": dict(self.counts),
-            "unlabelled": self.unlabelled,
-        }
-
 
 def count_labels(
     rows: Sequence[LabelledTranscript], indicators: Sequence[Indicator]
-) -> list[LabelCounts]:
-    """Count each indicator's labels; labels that are not the indicator's are not counted."""
-    counted = []
-    for indicator in indicators:
-        given = Counter(row.labels.get(indicator.name) for row in rows)
-        counts = {label: given[label] for label in indicator.labels}
-        counted.append(LabelCounts(indicator.name, counts, len(rows) - sum(counts.values())))
-    return counted
+) -> list[LabelBalance]:
+    """Count each indicator's labels."""
+    return [label_balance(rows, indicator.name, indicator.labels) for indicator in indicators]
+
+
+def label_balance(
+    rows: Sequence[LabelledTranscript], name: str, known: Sequence[str] | None
+) -> LabelBalance:
+    """Count the labels given under a name; without known ones none is unknown."""
+    counts = Counter(row.labels.get(name) for row in rows)
+    unlabelled = counts.pop(None, 0)
+    found = {label: count for label, count in counts.items() if label is not None}
+    ordered = [*(known or ()), *sorted(found.keys() - set(known or ()))]
+    unknown = () if known is None else tuple(ordered[len(known) :])
+    return LabelBalance(
+        name, {label: found.get(label, 0) for label in ordered}, unlabelled, unknown
+    )
 
 
 def label_names(rows: Sequence[LabelledTranscript]) -> Counter[str]:
@@ -93,7 +95,7 @@ def _nobody_labelled(name: str, names: Mapping[str, int]) -> InvalidData:
     )
 
 
-def _one_label(counted: LabelCounts, label: str) -> InvalidData:
+def _one_label(counted: LabelBalance, label: str) -> InvalidData:
     return InvalidData(
         f"labels.{counted.indicator}: all {counted.counts[label]} labels are {label!r}; "
         f"there is nothing to tell apart.",

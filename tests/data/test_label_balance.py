@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from descant.data import (
-    LabelCounts,
+    LabelBalance,
     check_learnable,
     count_labels,
     label_names,
@@ -22,21 +22,16 @@ def test_labels_are_counted_in_the_order_of_the_indicator() -> None:
         call("3"),
     ]
     greeting, refund = count_labels(rows, INDICATORS)
-    assert greeting == LabelCounts("greeting", {"no": 0, "yes": 2}, 1)
+    assert greeting == LabelBalance("greeting", {"no": 0, "yes": 2}, 1)
     assert list(greeting.counts) == ["no", "yes"]
-    assert refund == LabelCounts("refund_offered", {"no": 1, "yes": 0}, 2)
-    assert refund.to_json() == {
-        "indicator": "refund_offered",
-        "labels": {"no": 1, "yes": 0},
-        "unlabelled": 2,
-    }
+    assert refund == LabelBalance("refund_offered", {"no": 1, "yes": 0}, 2)
     assert label_names(rows) == {"greeting": 2, "refund_offered": 1, "mood": 1}
     assert unlabelled_ids(rows, INDICATORS) == ("3",)
 
 
 @pytest.mark.parametrize(("count", "warns"), [(9, True), (10, False)])
 def test_few_conversations_with_a_label_are_a_warning(count: int, warns: bool) -> None:
-    counted = LabelCounts("greeting", {"no": 50, "yes": count}, 0)
+    counted = LabelBalance("greeting", {"no": 50, "yes": count}, 0)
     assert (counted.warning == f"few conversations to learn from: 'yes' {count}") == warns
     assert (counted.warning is None) != warns
 
