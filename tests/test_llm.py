@@ -21,7 +21,7 @@ from descant.schema.errors import (
     UnknownIndicator,
 )
 from tests.cli.test_app import run
-from tests.cli.tiny_folder import write_calls, write_indicators, write_model
+from tests.cli.tiny_folder import write_calls, write_indicators, write_model, write_recipe
 
 CALL = {"id": "c", "turns": [{"speaker": "agent", "text": "hello there"}]}
 INVOCATION = "<|im_end|>\n<|im_start|>assistant\n"
@@ -33,15 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(place / "model")
     write_indicators(place / "indicators")
     write_calls(place / "train.jsonl", 12)
-    (place / "recipe.toml").write_text("rank = 2\nepochs = 1\n")
-    assert (
-        run(
-            *("train", str(place / "train.jsonl"), "--indicators", str(place / "indicators")),
-            *("--recipe", str(place / "recipe.toml"), "--model", str(place / "model")),
-            *("--output", str(place / "adapters")),
-        )
-        == 0
-    )
+    assert run("train", str(write_recipe(place / "recipe.toml", "rank = 2\nepochs = 1\n"))) == 0
     return place
 
 

@@ -52,6 +52,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["import"],
         ["train"],
         ["calibrate"],
+        ["train", "init"],
         ["evaluate"],
         ["score"],
         ["serve"],
@@ -130,10 +131,11 @@ def test_files_that_are_not_there_exit_with_2(
     assert run("adapters", missing) == 2
     assert run("score", missing, "--adapters", missing) == 2
     assert run("evaluate", missing, "--indicators", missing) == 2
-    assert run("train", missing, "--indicators", missing, "--output", missing) == 2
+    assert run("train", missing) == 2
+    assert run("train", "init", missing) == 2
     assert run("models", "where", "gpt-9") == 2
     err = capsys.readouterr().err
-    assert err.count("Error: ") == 5
+    assert err.count("Error: ") == 6
     assert "Traceback" not in err
 
 

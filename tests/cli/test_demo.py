@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 import descant.data
-from descant.cli.demo import indicator_toml
 from descant.data import hand_written_calls, read_jsonl, sample_indicators
 from descant.registry import find_adapters
-from descant.schema import Indicator, load_indicator, load_indicators
+from descant.schema import Indicator, indicator_toml, load_indicator, load_indicators
 from tests.cli.test_app import run
 from tests.cli.tiny_folder import write_model
 

@@ -15,9 +15,9 @@ from descant.llm import LLM
 from descant.schema import load_indicators
 from descant.server import create_app
 from tests.cli.test_app import run
-from tests.cli.tiny_folder import write_calls, write_indicators, write_model
+from tests.cli.tiny_folder import write_calls, write_indicators, write_model, write_recipe
 
-RECIPE = "rank = 4\nalpha = 8.0\nepochs = 2\nmin_steps = 1\nbatch_conversations = 4\nlearning_rate = 0.01\n"
+SETTINGS = "rank = 4\nalpha = 8.0\nepochs = 2\nmin_steps = 1\nbatch_conversations = 4\nlearning_rate = 0.01\n"
 
 
 class Workplace(NamedTuple):
@@ -33,17 +33,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     write_indicators(folder / "indicators")
     write_calls(folder / "train.jsonl", 16)
     write_calls(folder / "test.jsonl", 8)
-    (folder / "recipe.toml").write_text(RECIPE)
-    assert train(folder, "adapters") == 0
+    write_recipe(folder / "recipe.toml", SETTINGS)
+    assert run("train", str(folder / "recipe.toml")) == 0
     return Workplace(folder)
 
 
 def train(folder: Path, output: str, *more: str) -> int:
-    return run(
-        *("train", str(folder / "train.jsonl"), "--indicators", str(folder / "indicators")),
-        *("--recipe", str(folder / "recipe.toml"), "--model", str(folder / "model")),
-        *("--output", str(folder / output), *more),
-    )
+    return run("train", str(folder / "recipe.toml"), "--output", str(folder / output), *more)
 
 
 def path(place: Workplace, name: str) -> str:

@@ -81,6 +81,23 @@ def write_indicators(folder: Path) -> Path:
     return folder
 
 
+def write_recipe(path: Path, settings: str, more: str = "") -> Path:
+    """Write a recipe over what the other functions here write beside it; `more` stands on top."""
+    path.write_text(
+        f"""{more}
+base = "model"
+indicators = "indicators"
+output = "adapters"
+
+[data]
+train = "train.jsonl"
+
+[training]
+{settings}"""
+    )
+    return path
+
+
 def calls(prefix: str, count: int) -> list[LabelledTranscript]:
     rows = []
     for at in range(count):

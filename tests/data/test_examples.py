@@ -44,6 +44,12 @@ def test_a_conversation_of_just_the_limit_is_whole_and_a_longer_one_refused() ->
         build_examples(rows, INDICATORS, CharacterRenderer(), 8)
 
 
+def test_all_conversations_that_are_too_long_are_named() -> None:
+    rows = [call(name, "a" * 9, labels={"greeting": "yes"}) for name in ("one", "two")]
+    with pytest.raises(ContextTooLong, match=r"(?s)2 mistakes.*'one' has 9.*'two' has 9"):
+        build_examples(rows, INDICATORS, CharacterRenderer(), 8)
+
+
 def test_a_long_conversation_without_labels_is_no_error() -> None:
     assert build_examples([call("long", "a" * 9)], INDICATORS, CharacterRenderer(), 8) == []
 

@@ -61,6 +61,12 @@ def test_ordinary_talk_passes(text: str) -> None:
     check_leakage([call("1", text)], INDICATORS)
 
 
+def test_every_leak_is_named() -> None:
+    rows = [call("7", "greeting: yes"), call("8", "Hi.", "refund_offered")]
+    with pytest.raises(LabelLeak, match=r"(?s)2 mistakes.*'7', turn 1.*'8', turn 2"):
+        check_leakage(rows, INDICATORS)
+
+
 @pytest.mark.parametrize("speaker", ["refund_offered", "Refund offered", " GREETING "])
 def test_a_speaker_named_like_an_indicator_is_refused(speaker: str) -> None:
     row = LabelledTranscript(Transcript("7", (Turn("agent", "Hi."), Turn(speaker, "yes"))))

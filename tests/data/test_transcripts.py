@@ -101,6 +101,18 @@ def test_rows_before_a_bad_line_are_read(tmp_path: Path) -> None:
         next(rows)
 
 
+def test_all_bad_lines_of_a_file_are_named(tmp_path: Path) -> None:
+    good = {"id": "0", "turns": [TURN]}
+    path = write_lines(tmp_path / "a.jsonl", good, {"id": "1"}, {"id": "2", "turns": [TURN]}, good)
+    with path.open("a") as file:
+        file.write("{\n")
+    with pytest.raises(InvalidTranscript) as caught:
+        list(read_jsonl(path))
+    said = str(caught.value).splitlines()
+    assert said[0] == "3 mistakes."
+    assert [line.partition(": ")[0][-6:] for line in said[1:]] == ["line 2", "line 4", "line 5"]
+
+
 def test_writing_the_same_id_twice_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(DuplicateId, match="line 2"):
         write_jsonl(tmp_path / "a.jsonl", [call("1"), call("1")])
@@ -125,6 +137,18 @@ def test_label_outside_the_set_is_refused_by_conversation_indicator_and_labels()
     rows = [call("1", labels={"greeting": "yes"}), call("2", labels={"greeting": "Yes"})]
     with pytest.raises(InvalidData, match="'2': 'Yes' is not a label of 'greeting'.*'no', 'yes'"):
         validate_labels(rows, [yes_no("greeting")])
+
+
+def test_all_misspelt_labels_are_named_with_what_was_probably_meant() -> None:
+    rows = [call(str(at), labels={"greeting": label}) for at, label in enumerate(["ye", "No", "x"])]
+    with pytest.raises(InvalidData) as caught:
+        validate_labels(rows, [yes_no("greeting")])
+    said = str(caught.value).splitlines()
+    assert said[0] == "3 mistakes."
+    assert "'0': 'ye' is not a label" in said[1]
+    assert "Did you mean 'yes'?" in said[1]
+    assert "Did you mean 'no'?" in said[2]
+    assert "Did you mean" not in said[3]
 
 
 def test_null_labels_and_labels_of_other_indicators_pass() -> None:

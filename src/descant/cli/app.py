@@ -43,6 +43,11 @@ class _Commands(TyperGroup):
         with _reported_errors():
             return super().invoke(ctx)
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Groups of commands stand where they are needed, not behind all others."""
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: names.index(name) if name != "train" else 0.5)
+
 
 @contextmanager
 def _reported_errors() -> Iterator[None]:
@@ -94,9 +99,10 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Read a conversation once, answer every question about it."""
 
-    for group in (demo, importer, redact, train, calibrate, evaluate, score, serve, adapters):
+    for group in (demo, importer, redact, calibrate, evaluate, score, serve, adapters):
         group.add_to(app)
     app.add_typer(data.build(), name="data")
+    app.add_typer(train.build(), name="train")
     app.add_typer(bench.build(), name="bench")
     app.add_typer(models.build(), name="models")
     return app

@@ -13,7 +13,7 @@ from descant.cli.options import JsonOption
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from descant.data import Inspection
+    from descant.data import Inspection, LabelBalance
 
 _MAX_LISTED = 10
 _MAX_IDS = 4
@@ -62,8 +62,8 @@ def check(
     if json:
         terminal.print_json(found.to_json())
         return
-    terminal.print(_summary(found, file, against), _balance(found))
-    terminal.print(_near_duplicates(found, against), _conflicts(found), _leak_words(found))
+    terminal.print(_summary(found, file, against), balance_table(found.balance))
+    terminal.print(*suspicions(found, against))
 
 
 def _summary(found: Inspection, file: Path, against: Path | None) -> str:
@@ -79,9 +79,10 @@ def _summary(found: Inspection, file: Path, against: Path | None) -> str:
     return "\n".join(lines)
 
 
-def _balance(found: Inspection) -> Table:
-    table = _table("Labels", "indicator", "labels", right=("rarest", "unlabelled"))
-    for row in found.balance:
+def balance_table(balance: Sequence[LabelBalance], title: str = "Labels") -> Table:
+    """Return how often each label was given, an indicator a row."""
+    table = _table(title, "indicator", "labels", right=("rarest", "unlabelled"))
+    for row in balance:
         labels = ", ".join(
             f"{label} {count:,}" + (" (unknown)" if label in row.unknown else "")
             for label, count in row.counts.items()
@@ -90,6 +91,11 @@ def _balance(found: Inspection) -> Table:
         rarest = f"{min(row.counts.values()) / total:.1%}" if total else "-"
         table.add_row(row.indicator, labels or "-", rarest, f"{row.unlabelled:,}")
     return table
+
+
+def suspicions(found: Inspection, against: Path | None) -> list[Table | str]:
+    """Return near-duplicates, contradicting labels and words that give labels away, to print."""
+    return [_near_duplicates(found, against), _conflicts(found), _leak_words(found)]
 
 
 def _near_duplicates(found: Inspection, against: Path | None) -> Table | str:

@@ -38,6 +38,7 @@ def demo(
 ) -> None:
     """Generate sample calls, train 12 adapters on them, judge these on calls written by hand."""
     from descant.cli.evaluate import judge
+    from descant.cli.loading import load_base
     from descant.cli.terminal import Terminal
     from descant.cli.train import train_adapters
     from descant.data import generate_calls, hand_written_calls, sample_indicators
@@ -52,7 +53,8 @@ def demo(
     )
     write_data(output, indicators, learned, judged)
     adapters = output / "adapters"
-    run = train_adapters(terminal, model, learned, indicators, demo_recipe(seed), adapters)
+    base = load_base(terminal, model)
+    run = train_adapters(terminal, base, learned, indicators, demo_settings(seed), adapters)
     terminal.note(f"Trained {len(run.adapters)} adapters in {run.time_s:.1f} s")
     recorder = _Recorder(LLM(model, adapters=adapters))
     report = judge(terminal, Task("hand-written calls", judged, indicators), recorder, learned)
@@ -66,7 +68,7 @@ def demo(
     _print_next_steps(terminal, output)
 
 
-def demo_recipe(seed: int) -> Hyperparameters:
+def demo_settings(seed: int) -> Hyperparameters:
     """Return settings that finish within a minute and a half on two cores."""
     from descant.training import Hyperparameters
 
@@ -89,6 +91,7 @@ def write_data(
 ) -> None:
     """Write the calls and indicators, so that the other commands can be tried on them."""
     from descant.data import write_jsonl
+    from descant.schema import indicator_toml
 
     write_jsonl(output / "train.jsonl", learned)
     write_jsonl(output / "test.jsonl", judged)
@@ -101,20 +104,6 @@ def write_report(output: Path, result: dict[str, Any]) -> None:
     import json as json_format
 
     _write(output / "report.json", json_format.dumps(result, indent=2, ensure_ascii=False) + "\n")
-
-
-def indicator_toml(indicator: Indicator) -> str:
-    """Return the file that `load_indicator` reads as this indicator."""
-    import json as json_format
-    from dataclasses import asdict
-
-    # Texts, numbers, truths and lists of texts are written alike in JSON and TOML.
-    lines = [
-        f"{key} = {json_format.dumps(value, ensure_ascii=False)}"
-        for key, value in asdict(indicator).items()
-        if value is not None
-    ]
-    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
@@ -170,6 +159,6 @@ def _print_next_steps(terminal: Terminal, output: Path) -> None:
         f"  descant score {output}/test.jsonl {adapters}",
         f"  descant serve {adapters}",
         f"  descant adapters {output}/adapters",
-        f"  descant train {output}/train.jsonl --indicators {output}/indicators --output runs/own",
+        f"  descant train init {output}/train.jsonl --output {output}/recipe.toml",
     ):
         terminal.print(text)

@@ -5,6 +5,7 @@ The engine comes in only where a model is loaded: commands that look at data alo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from descant.schema.errors import AdapterNotFound, InvalidData
 
 if TYPE_CHECKING:
     from descant.llm import LLM
+    from descant.model import LoadedModel
+    from descant.text import Renderer
 
 
 def read_rows(path: Path) -> list[LabelledTranscript]:
@@ -28,6 +31,26 @@ def read_rows(path: Path) -> list[LabelledTranscript]:
     if not rows:
         raise InvalidData(f"{path}: has no conversation in it.", field="path")
     return rows
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model to train on."""
+
+    name: str
+    """As asked for."""
+    model: LoadedModel
+    renderer: Renderer
+
+
+def load_base(terminal: Terminal, name: str) -> Base:
+    """Load a model to train on, with its tokenizer."""
+    from descant.model import load_model
+    from descant.text import Renderer, Tokenizer
+
+    terminal.note(f"Loading {name}")
+    model = load_model(name)
+    return Base(name, model, Renderer(Tokenizer.load(model.folder)))
 
 
 def load_llm(

@@ -21,7 +21,15 @@ from descant.data.importers import (
     star_indicators,
     unredacted,
 )
-from descant.data.inspection import Inspection, LabelBalance, Lengths, inspect_rows
+from descant.data.indicator_drafts import Drafts, draft_indicators
+from descant.data.inspection import Inspection, Lengths, inspect_rows
+from descant.data.label_balance import (
+    LabelBalance,
+    check_learnable,
+    count_labels,
+    label_names,
+    unlabelled_ids,
+)
 from descant.data.leak_words import LeakWord, LeakWordConfig, find_leak_words
 from descant.data.leakage import check_leakage
 from descant.data.near_duplicates import (
@@ -40,7 +48,9 @@ from descant.data.redaction import (
     redact_rows,
 )
 from descant.data.samples import generate_calls, hand_written_calls, sample_indicators
+from descant.data.spelling import did_you_mean
 from descant.data.splits import Fractions, Split, split_of, split_rows
+from descant.data.survey import Finding, survey
 from descant.data.transcripts import (
     build_transcript,
     clean_text,
@@ -55,8 +65,10 @@ __all__ = [
     "HARD_INDICATORS",
     "REDACTION_KINDS",
     "Conflict",
+    "Drafts",
     "DuplicateGroup",
     "Example",
+    "Finding",
     "Fractions",
     "Inspection",
     "LabelBalance",
@@ -80,8 +92,12 @@ __all__ = [
     "build_examples",
     "build_transcript",
     "check_leakage",
+    "check_learnable",
     "clean_text",
+    "count_labels",
     "data_hash",
+    "did_you_mean",
+    "draft_indicators",
     "find_conflicts",
     "find_leak_words",
     "find_near_duplicates",
@@ -90,6 +106,7 @@ __all__ = [
     "inspect_rows",
     "multidogo_indicators",
     "open_import",
+    "label_names",
     "parse_row",
     "read_csv",
     "read_jsonl",
@@ -104,6 +121,8 @@ __all__ = [
     "split_rows",
     "star_indicators",
     "unredacted",
+    "survey",
+    "unlabelled_ids",
     "validate_labels",
     "write_jsonl",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from descant.data.soft_labels import soft_label_tables
 from descant.data.transcripts import validate_labels
 from descant.schema import Indicator, LabelledTranscript, Transcript
-from descant.schema.errors import ContextTooLong
+from descant.schema.errors import ContextTooLong, join_errors
 
 
 class TranscriptRenderer(Protocol):
@@ -50,19 +50,29 @@ def build_examples(
     """Render every conversation that has a label for at least one indicator; nothing is cut off.
 
     Raises:
-        InvalidData: a label is not one of its indicator's.
-        ContextTooLong: a conversation has more than `max_prefix_tokens` tokens.
+        InvalidData: labels are not among their indicators'.
+        ContextTooLong: conversations have more than `max_prefix_tokens` tokens.
     """
-    examples = []
-    for row in rows:
-        validate_labels([row], indicators)
-        targets = _targets(row, indicators)
-        if targets:
-            prefix_ids = tuple(renderer.render_transcript(row.transcript))
-            _check_length(row.transcript.id, len(prefix_ids), max_prefix_tokens)
-            probabilities = _probabilities(row, indicators)
-            weights = {name: row.weights[name] for name in targets if name in row.weights}
-            examples.append(Example(row.transcript.id, prefix_ids, targets, probabilities, weights))
+    rows = list(rows)
+    validate_labels(rows, indicators)
+    examples = [
+        Example(
+            row.transcript.id,
+            tuple(renderer.render_transcript(row.transcript)),
+            targets,
+            _probabilities(row, indicators),
+            {name: row.weights[name] for name in targets if name in row.weights},
+        )
+        for row in rows
+        if (targets := _targets(row, indicators))
+    ]
+    too_long = [
+        _too_long(example, max_prefix_tokens)
+        for example in examples
+        if len(example.prefix_ids) > max_prefix_tokens
+    ]
+    if too_long:
+        raise join_errors(too_long)
     return examples
 
 
@@ -95,14 +105,13 @@ def _probabilities(
     }
 
 
-def _check_length(transcript_id: str, num_tokens: int, max_prefix_tokens: int) -> None:
-    if num_tokens > max_prefix_tokens:
-        raise ContextTooLong(
-            f"Conversation {transcript_id!r} has {num_tokens} tokens; "
-            f"at most {max_prefix_tokens} can be read.",
-            field="turns",
-            remedy="Leave it out, split it, or use a model that reads more.",
-        )
+def _too_long(example: Example, max_prefix_tokens: int) -> ContextTooLong:
+    return ContextTooLong(
+        f"Conversation {example.transcript_id!r} has {len(example.prefix_ids)} tokens; "
+        f"at most {max_prefix_tokens} can be read.",
+        field="turns",
+        remedy="Leave it out, split it, or use a model that reads more.",
+    )
 
 
 def _canonical(row: LabelledTranscript) -> bytes:

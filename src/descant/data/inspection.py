@@ -7,28 +7,17 @@ the same text with different labels, words that give a label away.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import quantiles
 from typing import Any
 
 from descant.data.conflicts import Conflict, find_conflicts
+from descant.data.label_balance import LabelBalance, label_balance, label_names
 from descant.data.leak_words import LeakWord, find_leak_words
 from descant.data.near_duplicates import DuplicateGroup, find_near_duplicates
 from descant.data.words import words_of
 from descant.schema import Indicator, LabelledTranscript
-
-
-@dataclass(frozen=True)
-class LabelBalance:
-    """How often each label of one indicator was given."""
-
-    indicator: str
-    counts: Mapping[str, int]
-    unlabelled: int
-    unknown: tuple[str, ...] = ()
-    """Labels in the data that the indicator does not have."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +66,14 @@ def inspect_rows(
 ) -> Inspection:
     """Look a file over; without indicators, every name that has a label in it is one."""
     known = None if indicators is None else {one.name: one.labels for one in indicators}
-    names = list(known) if known is not None else _names(rows)
+    names = list(known) if known is not None else sorted(label_names(rows))
     transcripts = [row.transcript for row in (*rows, *(against or ()))]
     groups = [group for group in find_near_duplicates(transcripts) if group.members[0] < len(rows)]
     others = {row.transcript.id for row in against or ()}
     return Inspection(
         conversations=len(rows),
         lengths=_lengths(rows),
-        balance=tuple(_balance(rows, name, known and known[name]) for name in names),
+        balance=tuple(label_balance(rows, name, known and known[name]) for name in names),
         near_duplicates=tuple(groups),
         conflicts=find_conflicts(rows, names),
         leak_words=find_leak_words(rows, names),
@@ -93,25 +82,8 @@ def inspect_rows(
     )
 
 
-def _names(rows: Sequence[LabelledTranscript]) -> list[str]:
-    return sorted({name for row in rows for name, label in row.labels.items() if label is not None})
-
-
 def _lengths(rows: Sequence[LabelledTranscript]) -> Lengths:
     counts = sorted(len(words_of(row.transcript)) for row in rows)
     # quantiles() wants two values at least; one file may hold one conversation.
     cuts = quantiles(counts * 2 if len(counts) == 1 else counts, n=20, method="inclusive")
     return Lengths(counts[0], cuts[9], cuts[18], counts[-1])
-
-
-def _balance(
-    rows: Sequence[LabelledTranscript], name: str, known: Sequence[str] | None
-) -> LabelBalance:
-    counts = Counter(row.labels.get(name) for row in rows)
-    unlabelled = counts.pop(None, 0)
-    found = {label: count for label, count in counts.items() if label is not None}
-    ordered = [*(known or ()), *sorted(found.keys() - set(known or ()))]
-    unknown = () if known is None else tuple(ordered[len(known) :])
-    return LabelBalance(
-        name, {label: found.get(label, 0) for label in ordered}, unlabelled, unknown
-    )

@@ -23,10 +23,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         InvalidData: the file cannot be read, or a line is not UTF-8 or not a JSON object.
     """
-    for number, value in read_values(path):
-        if not isinstance(value, dict):
-            raise InvalidData(f"{path}, line {number}: must be a JSON object.")
-        yield number, value
+    for number, line in read_lines(path):
+        yield number, parse_object(line, f"{path}, line {number}")
 
 
 def read_values(path: Path) -> Iterator[tuple[int, Any]]:
@@ -35,10 +33,20 @@ def read_values(path: Path) -> Iterator[tuple[int, Any]]:
     Raises:
         InvalidData: the file cannot be read, or a line is not UTF-8 or not JSON.
     """
+    for number, line in read_lines(path):
+        yield number, parse_json(line, f"{path}, line {number}")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the line number, from 1, and the bytes of every line that is not blank.
+
+    Raises:
+        InvalidData: the file cannot be read.
+    """
     with open_input(path) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield number, parse_json(line, f"{path}, line {number}")
+                yield number, line
 
 
 def parse_json(content: bytes, origin: str) -> Any:
@@ -55,6 +63,18 @@ def parse_json(content: bytes, origin: str) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidData(f"{origin}: not JSON: {error}.", remedy=_remedy(error)) from error
+
+
+def parse_object(line: bytes, origin: str) -> dict[str, Any]:
+    """Return the object in a line; `origin` is named in errors.
+
+    Raises:
+        InvalidData: the line is not UTF-8 or not a JSON object.
+    """
+    table = parse_json(line, origin)
+    if not isinstance(table, dict):
+        raise InvalidData(f"{origin}: must be a JSON object.")
+    return table
 
 
 def write_objects(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:

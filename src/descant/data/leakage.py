@@ -8,10 +8,10 @@ column. A model trained on it learns to copy. Ordinary talk must pass: a name of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from descant.schema import Indicator, LabelledTranscript
-from descant.schema.errors import LabelLeak
+from descant.schema.errors import LabelLeak, join_errors
 
 _BARE_VALUES = ("0", "1", "true", "false", "null", "none")
 _KEY_SIGN = r"\s*[:=\uff1a]\s*"
@@ -21,20 +21,28 @@ def check_leakage(rows: Iterable[LabelledTranscript], indicators: Sequence[Indic
     """Refuse conversations in which an indicator's label field shows.
 
     Raises:
-        LabelLeak: names conversation, turn and indicator.
+        LabelLeak: names conversations, turns and indicators.
     """
+    leaks = list(_leaks(rows, indicators))
+    if leaks:
+        raise join_errors(leaks)
+
+
+def _leaks(
+    rows: Iterable[LabelledTranscript], indicators: Sequence[Indicator]
+) -> Iterator[LabelLeak]:
     patterns = [(indicator.name, _leak_pattern(indicator)) for indicator in indicators]
     names = {_as_name(name) for name, _ in patterns}
     for row in rows:
         for at, turn in enumerate(row.transcript.turns):
             place = f"Conversation {row.transcript.id!r}, turn {at + 1}"
             if _as_name(turn.speaker) in names:
-                raise _leak(place, _as_name(turn.speaker), "is the name of the speaker", at)
+                yield _leak(place, _as_name(turn.speaker), "is the name of the speaker", at)
             # Nearly every turn names no indicator at all, which is cheaper to see than a match.
             spelled = turn.text.casefold().replace("-", "_").replace(" ", "_")
             for name, pattern in patterns:
                 if name in spelled and pattern.search(turn.text):
-                    raise _leak(place, name, "shows in the text", at)
+                    yield _leak(place, name, "shows in the text", at)
 
 
 def _leak_pattern(indicator: Indicator) -> re.Pattern[str]:

@@ -17,11 +17,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from descant.data.json_lines import read_objects, write_objects
+from descant.data.json_lines import parse_object, read_lines, write_objects
 from descant.data.soft_labels import parse_probabilities, parse_weights, soft_label_tables
 from descant.data.spelling import did_you_mean
 from descant.schema import Indicator, LabelledTranscript, Transcript, Turn
-from descant.schema.errors import DuplicateId, InvalidData, InvalidTranscript
+from descant.schema.errors import (
+    DuplicateId,
+    InputError,
+    InvalidData,
+    InvalidTranscript,
+    join_errors,
+)
 
 _LINE_END = re.compile("\r\n?|\x85|\u2028|\u2029")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -31,17 +37,29 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def read_jsonl(path: Path) -> Iterator[LabelledTranscript]:
     """Yield the conversations of a file in order; errors name file, line and field.
 
+    Behind a mistake nothing more is yielded, but the rest of the file is looked through, so that the
+    error says all there is to mend.
+
     Raises:
         InvalidData: the file cannot be read, a line is not a JSON object, or a label is not text.
         InvalidTranscript: a conversation is empty or malformed, or has an unknown key.
         DuplicateId: two conversations have the same id.
     """
     line_of: dict[str, int] = {}
-    for number, table in read_objects(path):
-        row = parse_row(table, f"{path}, line {number}")
-        _check_new(row.transcript.id, line_of, f"{path}, line {number}")
+    mistakes: list[InputError] = []
+    for number, line in read_lines(path):
+        origin = f"{path}, line {number}"
+        try:
+            row = parse_row(parse_object(line, origin), origin)
+            _check_new(row.transcript.id, line_of, origin)
+        except InputError as error:
+            mistakes.append(error)
+            continue
         line_of[row.transcript.id] = number
-        yield row
+        if not mistakes:
+            yield row
+    if mistakes:
+        raise join_errors(mistakes)
 
 
 def write_jsonl(path: Path, rows: Iterable[LabelledTranscript]) -> None:
@@ -103,14 +121,20 @@ def validate_labels(rows: Iterable[LabelledTranscript], indicators: Sequence[Ind
     """Check every label of these indicators, soft ones too; those of other names are left alone.
 
     Raises:
-        InvalidData: names conversation, indicator and the allowed labels.
+        InvalidData: names conversations, indicators and the allowed labels.
     """
+    mistakes: list[InputError] = []
     for row in rows:
         for indicator in indicators:
             label = row.labels.get(indicator.name)
             named = [] if label is None else [label]
             for name in (*named, *row.probabilities.get(indicator.name, ())):
-                check_label(name, indicator, f"Conversation {row.transcript.id!r}")
+                try:
+                    check_label(name, indicator, f"Conversation {row.transcript.id!r}")
+                except InvalidData as error:
+                    mistakes.append(error)
+    if mistakes:
+        raise join_errors(mistakes)
 
 
 def check_label(label: str, indicator: Indicator, origin: str) -> None:

@@ -32,7 +32,7 @@ from descant.model.partial_attention import (
 from descant.model.quantization import quantize_channels, to_byte_tiles
 from descant.model.storage import default_cache_dir, replaced
 from descant.model.transformer import Attend, LayerAdapters, Transformer
-from descant.model.weights import LoadedModel, load_model, named_weights
+from descant.model.weights import LoadedModel, check_source, load_model, named_weights
 
 __all__ = [
     "SITE_MODULES",
@@ -60,6 +60,7 @@ __all__ = [
     "adapter_tensors",
     "content_hash",
     "default_cache_dir",
+    "check_source",
     "choose_kernel",
     "find_invocation",
     "fuse",

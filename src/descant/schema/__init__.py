@@ -14,6 +14,7 @@ from descant.schema.constraint import Constraint
 from descant.schema.errors import DescantError
 from descant.schema.indicator import (
     Indicator,
+    indicator_toml,
     load_indicator,
     load_indicators,
     parse_indicator,
@@ -62,6 +63,7 @@ __all__ = [
     "check_kv_dtype",
     "check_quantization",
     "errors",
+    "indicator_toml",
     "load_indicator",
     "load_indicators",
     "parse_calibration",

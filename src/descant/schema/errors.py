@@ -7,6 +7,10 @@ the command line returns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_MOST_LISTED = 20
+
 
 class DescantError(Exception):
     """A mistake or limit the user can act on."""
@@ -83,6 +87,12 @@ class InvalidConfig(InputError):
     """A setting that is unknown or out of range."""
 
     code = "invalid_config"
+
+
+class OverBudget(InputError):
+    """A run that would cost more than it may; nothing was begun."""
+
+    code = "over_budget"
 
 
 class InvalidModel(InputError):
@@ -203,3 +213,17 @@ class ClientGone(DescantError):
 
     code = "client_gone"
     http_status = 499
+
+
+def join_errors(errors: Sequence[InputError]) -> InputError:
+    """Return one error that says what all of them say: twenty, one a line, and how many more.
+
+    It is of the first one's type and names the first one's field; a single error stays as it is.
+    """
+    first, *others = errors
+    if not others:
+        return first
+    listed = [str(error) for error in errors[:_MOST_LISTED]]
+    more = len(errors) - len(listed)
+    listed += [f"... and {more} more."] if more else []
+    return type(first)("\n".join([f"{len(errors)} mistakes.", *listed]), field=first.field)

@@ -15,14 +15,20 @@ and what a scorecard needs: ``section``, ``weight``, ``critical``, ``auto_fail``
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from descant.schema.errors import InvalidIndicator, UnknownIndicator
+from descant.schema.errors import (
+    InputError,
+    InvalidIndicator,
+    UnknownIndicator,
+    join_errors,
+)
 
 Kind = Literal["binary", "multiclass", "ordinal"]
 
@@ -117,6 +123,22 @@ def parse_indicator(table: Mapping[str, Any], origin: str) -> Indicator:
     )
 
 
+def indicator_toml(indicator: Indicator) -> str:
+    """Return the text of a file that `load_indicator` reads as this indicator."""
+    stated = {
+        "name": indicator.name,
+        "question": indicator.question,
+        "labels": list(indicator.labels),
+    }
+    implied = asdict(parse_indicator(stated, indicator.name))
+    for key, value in asdict(indicator).items():
+        if value != implied[key] or key == "positive":
+            stated[key] = value
+    # Texts, numbers, truths and lists of texts are written alike in JSON and TOML.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in stated.items()]
+    return "\n".join(lines) + "\n"
+
+
 def load_indicator(path: Path) -> Indicator:
     """Read one indicator file.
 
@@ -135,7 +157,8 @@ def load_indicators(folder: Path) -> tuple[Indicator, ...]:
 
     Raises:
         UnknownIndicator: the folder is missing or holds no indicator.
-        InvalidIndicator: a file is wrong, or two files have the same name in them.
+        InvalidIndicator: a file is wrong, or two files have the same name in them; says so of every
+            file.
     """
     paths = sorted(folder.glob("*.toml")) if folder.is_dir() else []
     if not paths:
@@ -143,11 +166,20 @@ def load_indicators(folder: Path) -> tuple[Indicator, ...]:
             f"No indicator files in {folder}.",
             remedy="An indicator is one TOML file; see the README.",
         )
-    indicators = tuple(load_indicator(path) for path in paths)
-    for indicator, path in zip(indicators, paths, strict=True):
-        if sum(other.name == indicator.name for other in indicators) > 1:
-            raise InvalidIndicator(f"{path}: name {indicator.name!r} is used twice.", field="name")
-    return indicators
+    path_of: dict[str, Path] = {}
+    indicators, mistakes = [], list[InputError]()
+    for path in paths:
+        try:
+            indicator = load_indicator(path)
+            _check_new(indicator, path, path_of)
+        except InvalidIndicator as error:
+            mistakes.append(error)
+        else:
+            indicators.append(indicator)
+            path_of[indicator.name] = path
+    if mistakes:
+        raise join_errors(mistakes)
+    return tuple(indicators)
 
 
 def pick_indicators(indicators: Iterable[Indicator], names: Iterable[str]) -> tuple[Indicator, ...]:
@@ -165,6 +197,14 @@ def pick_indicators(indicators: Iterable[Indicator], names: Iterable[str]) -> tu
             remedy=f"Known: {', '.join(sorted(by_name))}.",
         )
     return tuple(by_name[name] for name in names)
+
+
+def _check_new(indicator: Indicator, path: Path, path_of: Mapping[str, Path]) -> None:
+    if indicator.name in path_of:
+        raise InvalidIndicator(
+            f"{path}: name {indicator.name!r} is used twice, in {path_of[indicator.name].name} too.",
+            field="name",
+        )
 
 
 def _check_keys(table: Mapping[str, Any], origin: str) -> None:

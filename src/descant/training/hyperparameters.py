@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from descant.model import SITE_MODULES, Module
@@ -98,40 +96,3 @@ class Hyperparameters:
         """Return the fields as plain values, as written into manifests."""
         lists = {name: list(getattr(self, name)) for name in _LISTS}
         return {**asdict(self), **lists}
-
-
-def load_hyperparameters(path: Path) -> Hyperparameters:
-    """Read hyperparameters from a TOML file.
-
-    Raises:
-        InvalidConfig: the file is not TOML, or a key is unknown or of the wrong type.
-    """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidConfig(f"{path}: no such file.", field="recipe") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidConfig(f"{path}: not readable as TOML: {error}.") from error
-    defaults = asdict(Hyperparameters())
-    for key, value in table.items():
-        if key not in defaults:
-            known = ", ".join(field.name for field in fields(Hyperparameters))
-            raise InvalidConfig(
-                f"{path}: unknown key {key!r}.", field=key, remedy=f"Known: {known}."
-            )
-        _check_type(path, key, value, defaults[key])
-    for key in _LISTS:
-        if key in table:
-            table[key] = tuple(table[key])
-    return Hyperparameters(**table)
-
-
-def _check_type(path: Path, key: str, value: object, default: object) -> None:
-    expected: tuple[type, ...] = (type(default),)
-    if isinstance(default, float):
-        expected = (int, float)
-    if isinstance(default, tuple):
-        expected = (list,)
-    if isinstance(value, bool) or not isinstance(value, expected):
-        names = " or ".join(kind.__name__ for kind in expected)
-        raise InvalidConfig(f"{path}: {key} must be {names}, not {value!r}.", field=key)

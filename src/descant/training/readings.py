@@ -102,6 +102,8 @@ class LiveReadings:
         self.model = model
         self.active = reader.activate([0], model.dtype)
         self.reader = reader
+        self.num_bytes = 0
+        self.num_tokens_read = 0
         self._read: list[tuple[Tensor, Tensor, list[LayerReading]]] = []
 
     def renew(self) -> None:
@@ -112,6 +114,7 @@ class LiveReadings:
         """Return the readings of the conversations at `indices`, ready to take gradients."""
         chosen = [prefixes[index] for index in indices]
         token_ids, positions = _rows(chosen, self.model.device)
+        self.num_tokens_read += len(token_ids)
         recorder = _LiveRecorder([len(prefix) for prefix in chosen])
         self.model(token_ids, positions, recorder, self.active)
         self._read = recorder.read if torch.is_grad_enabled() else []
