@@ -273,6 +273,23 @@ def test_a_run_goes_on_from_its_checkpoint_and_not_from_its_beginning(
     assert seen[0].step == 5
 
 
+def test_a_run_killed_while_it_writes_an_adapter_does_not_train_it_again(
+    base: LoadedModel, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(base, renderer, tmp_path / "whole")
+
+    def kill(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr("descant.training.single.write_adapter", kill)
+        train(base, renderer, tmp_path / "killed")
+    seen: list[Progress] = []
+    resumed = train(base, renderer, tmp_path / "killed", resume=True, on_progress=seen.append)
+    assert resumed == whole
+    assert not seen
+
+
 def test_what_cannot_be_resumed_is_refused(
     base: LoadedModel, renderer: Renderer, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from descant.data import Example
 from descant.model import LoadedModel, LoraPair, Module
-from descant.registry import read_manifest, replacing
+from descant.registry import MANIFEST_FILE, read_manifest, replacing
 from descant.schema import AdapterRef, Indicator
 from descant.schema.errors import InvalidConfig
 from descant.training.hyperparameters import Hyperparameters
@@ -112,14 +112,13 @@ def _train(
     seed = adapter_seed(settings.seed, question.name)
     model = build_peft_model(base, method, settings, question.tail_ids, seed)
     LabelTrainer(model, base.model, lesson, settings, folder, on_step).learn()
-    shutil.rmtree(folder, ignore_errors=True)
     return trained_pairs(model, base, settings)
 
 
 def _finished(output: Path, indicator: Indicator, origin: Origin) -> AdapterRef | None:
     """Return the adapter that this run has already written, if it has."""
     folder = output / indicator.adapter
-    if not folder.is_dir():
+    if not (folder / MANIFEST_FILE).is_file():
         return None
     manifest = read_manifest(folder)
     made_of = (manifest.base_hash, manifest.data_hash, manifest.recipe, manifest.indicator)
