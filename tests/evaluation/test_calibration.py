@@ -157,6 +157,16 @@ def test_noise_is_not_learned() -> None:
     assert fit.method in ("temperature", "none")
 
 
+def test_a_curve_has_to_be_better_by_more_than_chance_would_have_it() -> None:
+    fair = drawn(250, 6)
+    too_often = fair.probabilities[:, 1] ** 0.8
+    made = as_outcomes(BINARY, Forecasts(np.stack([1 - too_often, too_often], axis=1), fair.right))
+    curve = fit_calibration(BINARY, made, CalibrationConfig("isotonic"))
+    assert curve.change is not None
+    assert curve.change.nll.low < curve.change.nll.value < 0 < curve.change.nll.high
+    assert fit_calibration(BINARY, made).method == "none"
+
+
 def test_what_is_right_already_stays_as_it_is() -> None:
     # In each group of answers exactly as many are right as is said.
     groups = [(0.5, 10, 10), (0.7, 14, 6), (0.9, 18, 2)]

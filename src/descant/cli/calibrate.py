@@ -158,8 +158,9 @@ def _table(task: str, fits: Sequence[CalibrationFit]) -> Table:
     )
     table.add_column("indicator", overflow="fold")
     table.add_column("method", overflow="fold")
-    for heading in ("n", "ECE\nbefore → after", "NLL\nbefore → after"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for heading in ("ECE\nbefore → after", "NLL\nbefore → after"):
+        table.add_column(heading, no_wrap=True)
     for fit in fits:
         table.add_row(fit.indicator, _method(fit), str(fit.num_examples), *_figures(fit))
     table.add_section()

@@ -55,7 +55,8 @@ class CalibrationConfig:
     """
 
     method: CalibrationMethod = "auto"
-    """``auto``: the one with the lowest cross-validated NLL, the simplest among equals."""
+    """``auto``: the one with the lowest cross-validated NLL; isotonic only where it is lower by more
+    than a standard error (Breiman et al., Classification and Regression Trees, 1984, 3.4.3)."""
     num_folds: int = 5
     min_rows: int = 20
     """With fewer nothing can be said."""
@@ -205,9 +206,14 @@ def _best(
         method: _held_out(method, labels, forecasts, config)
         for method in _candidates(labels, forecasts, config)
     }
-    # Of equals the first, which is the simplest.
-    method = min(after, key=lambda name: -float(np.log(after[name].of_right()).mean()))
-    return method, after[method]
+    losses = {method: -np.log(found.of_right()) for method, found in after.items()}
+    best, *others = after
+    for method in others:
+        gains = losses[best] - losses[method]
+        # A curve may change labels: it has to be better by more than chance would have it.
+        needed = gains.std(ddof=1) / np.sqrt(len(gains)) if method == "isotonic" else 0.0
+        best = method if gains.mean() > needed else best
+    return best, after[best]
 
 
 def _candidates(
