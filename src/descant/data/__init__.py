@@ -33,7 +33,7 @@ from descant.data.samples import generate_calls, hand_written_calls, sample_indi
 from descant.data.spelling import did_you_mean
 from descant.data.splits import Fractions, Split, split_of, split_rows
 from descant.data.star import HARD_INDICATORS, read_star, star_indicators
-from descant.data.survey import Finding, survey
+from descant.data.survey import Finding, named, survey
 from descant.data.transcripts import (
     build_transcript,
     clean_text,
@@ -82,6 +82,7 @@ __all__ = [
     "hand_written_calls",
     "inspect_rows",
     "label_names",
+    "named",
     "parse_row",
     "read_csv",
     "read_jsonl",

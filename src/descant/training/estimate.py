@@ -6,7 +6,6 @@ are measured on a few batches of the run.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -87,9 +86,8 @@ def estimate_run(
     """
     questions = questions_for(indicators, renderer)
     examples = examples_for(questions, rows, indicators, renderer, base.config.max_positions)
-    keeping = replace(settings, reading_cache_bytes=sys.maxsize)
-    trainer = OnePassTrainer(base.model, questions, examples, keeping)
-    shape = run_shape(trainer, settings)
+    trainer = OnePassTrainer(base.model, questions, examples, settings)
+    shape = run_shape(trainer)
     workload = plan_workload(shape)
     rehearsal = rehearse(trainer, shape, clock, limit_s)
     memory = _memory(trainer, shape, workload, rehearsal)
@@ -139,8 +137,8 @@ def _memory(
     return replace(memory, other_bytes=max(0, rehearsal.resident_bytes - accounted))
 
 
-def run_shape(trainer: OnePassTrainer, settings: Hyperparameters) -> RunShape:
-    """Return the sizes of what this trainer would do under these settings."""
+def run_shape(trainer: OnePassTrainer) -> RunShape:
+    """Return the sizes of what this trainer would do."""
     place = {question.name: index for index, question in enumerate(trainer.questions)}
     config, itemsize = trainer.model.config, trainer.model.dtype.itemsize
     return RunShape(
@@ -154,7 +152,7 @@ def run_shape(trainer: OnePassTrainer, settings: Hyperparameters) -> RunShape:
         reading_bytes_per_token=(
             2 * config.num_layers * config.num_kv_heads * config.head_dim * itemsize
         ),
-        reading_cache_bytes=settings.reading_cache_bytes,
+        reading_cache_bytes=trainer.settings.reading_cache_bytes,
     )
 
 
