@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ def relabel(folder: Path, labels: dict[str, str | None]) -> None:
         for row in read_jsonl(path)
     ]
     write_jsonl(path, rows)
+
+
+def different_calls(count: int) -> list[LabelledTranscript]:
+    """Return calls of which no two are alike, labelled for both indicators."""
+    generator = random.Random(0)
+    rows = []
+    for at in range(count):
+        words = "".join(generator.choice("abcdefghij ") for _ in range(80))
+        labels: dict[str, str | None] = {"polite": ("no", "yes")[at % 2]}
+        labels["mood"] = ("bad", "fair", "good")[at % 3]
+        rows.append(LabelledTranscript(Transcript(f"call-{at}", (Turn("a", words),)), labels))
+    return rows
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -74,7 +87,7 @@ def test_a_dry_run_for_people_names_what_is_left_out(
     assert run("train", "--dry-run", str(folder / "recipe.toml")) == 0
     out, err = capsys.readouterr()
     assert "no 8, yes 8" in out
-    assert "6 conversations have no label" in out
+    assert "without a label for any of the indicators: 6: bare-0," in out
     assert "bare-4, ..." in out
     assert "16 conversations" in out
     assert "one by one" in out
@@ -104,6 +117,7 @@ def test_a_run_within_its_budget_trains(folder: Path) -> None:
 def test_part_of_the_data_can_be_kept_apart(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_jsonl(folder / "train.jsonl", different_calls(16))
     recipe = folder / "recipe.toml"
     text = recipe.read_text().replace("[training]", "dev_share = 0.3\n[training]")
     recipe.write_text(text)
@@ -113,7 +127,31 @@ def test_part_of_the_data_can_be_kept_apart(
     write_calls(folder / "dev.jsonl", 4)
     recipe.write_text(text.replace("dev_share = 0.3", 'dev = "dev.jsonl"'))
     assert run("train", str(recipe), "--json") == 0
-    assert json.loads(capsys.readouterr().out)["conversations"] == 16
+    out, err = capsys.readouterr()
+    assert json.loads(out)["conversations"] == 16
+    assert "nearly the same" not in err
+
+
+def test_nearly_the_same_conversation_is_never_on_both_sides(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = folder / "recipe.toml"
+    text = recipe.read_text()
+    write_calls(folder / "dev.jsonl", 4)
+    recipe.write_text(text.replace("[training]", 'dev = "dev.jsonl"\n[training]'))
+    assert run("train", str(recipe), "--json") == 0
+    assert "train.jsonl: 4: dev-" in said(capsys)
+    rows = different_calls(16)
+    copies = [
+        LabelledTranscript(Transcript(f"copy-{at}", row.transcript.turns), row.labels)
+        for at, row in enumerate(rows)
+    ]
+    write_jsonl(folder / "train.jsonl", [*rows, *copies])
+    recipe.write_text(text.replace("[training]", "dev_share = 0.3\n[training]"))
+    assert run("train", str(recipe), "--dry-run", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["conversations"] % 2 == plan["dev_conversations"] % 2 == 0
+    assert plan["dev_conversations"] > 0
 
 
 def test_a_conversation_in_both_splits_is_refused(
@@ -200,9 +238,10 @@ def init(folder: Path, *more: str) -> int:
 def test_a_first_recipe_can_be_trained_as_it_is(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_jsonl(folder / "train.jsonl", different_calls(16))
     assert init(folder) == 0
     out = capsys.readouterr().out
-    assert "bad 4, fair 4, good 4" in out
+    assert "bad 6, fair 5, good 5" in out
     assert "longest" in out
     assert "Near-duplicates: " in out
     assert "Same text, different labels" in out

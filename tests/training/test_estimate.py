@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from descant.model import load_model
+from descant.schema import load_indicators
 from descant.schema.errors import OverBudget
 from descant.text import Renderer, Tokenizer
 from descant.training import (
@@ -86,8 +87,8 @@ def test_a_run_over_its_budget_is_refused_with_the_figures() -> None:
 
 def test_a_rehearsal_tries_the_run_within_its_limit() -> None:
     trainer = OnePassTrainer(tiny_model(), QUESTIONS, examples(14), SETTINGS)
-    shape = run_shape(trainer, SETTINGS)
-    short = rehearse(trainer, shape, Clock(), limit_s=4.0)
+    shape = run_shape(trainer)
+    short = rehearse(trainer, shape, Clock(), limit_s=3.5)
     # Four looks at the clock a step, the last one to see whether there is time for another.
     assert short.steps == 1
     trainer = OnePassTrainer(tiny_model(), QUESTIONS, examples(14), SETTINGS)
@@ -96,7 +97,10 @@ def test_a_rehearsal_tries_the_run_within_its_limit() -> None:
     assert (whole.read_s, whole.tail_s) == (whole.steps, whole.steps)
     largest = max(shape.tail_tokens(batch) for batch in shape.batches)
     assert 0 < whole.tail_tokens <= whole.steps * largest
-    assert whole.readings_bytes == trainer.readings.num_bytes
+    assert whole.readings_bytes >= trainer.readings.num_bytes
+    batches = [shape.batches[at * len(shape.batches) // whole.steps] for at in range(whole.steps)]
+    read = [shape.conversation_tokens[at] for batch in batches for at in batch.conversations]
+    assert whole.read_tokens == sum(read)
     # At least the tails' hidden states of every layer stay for the way back, in float32.
     assert whole.step_bytes > largest * 32 * 4 * 2
 
@@ -104,8 +108,6 @@ def test_a_rehearsal_tries_the_run_within_its_limit() -> None:
 def test_memory_follows_from_shapes(tmp_path: Path) -> None:
     base = load_model(write_model(tmp_path / "model"))
     renderer = Renderer(Tokenizer.load(base.folder))
-    from descant.schema import load_indicators
-
     indicators = load_indicators(write_indicators(tmp_path / "indicators"))
     settings = Hyperparameters(rank=4, target_modules=("o_proj",), epochs=1, min_steps=1)
     rows = calls("train", 16)
@@ -118,14 +120,18 @@ def test_memory_follows_from_shapes(tmp_path: Path) -> None:
     per_token = 2 * 2 * KV_HEADS * HEAD * torch.bfloat16.itemsize
     assert memory.readings_bytes == work.transcript_tokens * per_token
     assert work.read_tokens == work.transcript_tokens
-    assert memory.step_bytes == estimate.rehearsal.step_bytes
+    assert memory.step_bytes >= estimate.rehearsal.step_bytes > 0
     resident = estimate.rehearsal.resident_bytes
     assert resident is None or memory.other_bytes < resident
 
 
-def test_no_reading_is_kept_where_there_is_no_room(tmp_path: Path) -> None:
-    trainer = OnePassTrainer(tiny_model(), QUESTIONS, examples(14), SETTINGS)
+def test_what_is_tried_does_not_depend_on_how_much_is_kept() -> None:
     none = replace(SETTINGS, reading_cache_bytes=0)
-    shape = run_shape(trainer, none)
-    assert shape.reading_cache_bytes == 0
-    assert rehearse(trainer, shape, Clock(), limit_s=1e9).readings_bytes > 0, "for the timing only"
+    kept, again = (
+        rehearse(trainer, run_shape(trainer), Clock(), limit_s=1e9)
+        for trainer in (
+            OnePassTrainer(tiny_model(), QUESTIONS, examples(14), settings)
+            for settings in (SETTINGS, none)
+        )
+    )
+    assert replace(kept, resident_bytes=None) == replace(again, resident_bytes=None)

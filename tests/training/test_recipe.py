@@ -128,7 +128,7 @@ memory_bytes = 0.5
             "recipe.toml:7: data.dev_share: dev_share has no use beside dev. Keep one of the two.",
         ),
         ('[data]\ntrain = "asked"', "recipe.toml:5: data.train: asked is not a file."),
-        ("[data]\ntrain = 7", "recipe.toml:5: data.train: Input is not a valid path."),
+        ("[data]\ntrain = 7", "recipe.toml:5: data.train: must be a valid string, not 7."),
         (
             'data = { train = "calls.jsonl", dve = 1 }',
             "recipe.toml:4: data.dve: unknown key. Did you mean 'dev'?",

@@ -51,7 +51,7 @@ class Counting(OnePassTrainer):
 def test_the_arithmetic_is_what_a_run_does(cache_bytes: int) -> None:
     settings = replace(SETTINGS, reading_cache_bytes=cache_bytes)
     trainer = Counting(MODEL, QUESTIONS, examples(14), settings)
-    planned = plan_workload(run_shape(trainer, settings))
+    planned = plan_workload(run_shape(trainer))
     for batch in trainer.batches:
         trainer.train_step(batch)
     assert planned.steps == trainer.step

@@ -19,7 +19,9 @@ from descant.data import (
     check_leakage,
     check_learnable,
     count_labels,
+    find_near_duplicates,
     label_names,
+    named,
     split_rows,
     unlabelled_ids,
     validate_labels,
@@ -27,8 +29,6 @@ from descant.data import (
 from descant.schema import Indicator, LabelledTranscript, load_indicators
 from descant.schema.errors import InvalidConfig, InvalidData, join_errors
 from descant.training import Lessons, Recipe, RunEstimate, check_budget, estimate_run, trainer_for
-
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class TrainingPlan:
         for counted in count_labels(self.rows, self.indicators):
             if counted.warning:
                 yield f"{counted.indicator}: {counted.warning}"
+        copies = self._copies()
+        if copies:
+            yield f"{self.recipe.data.dev}: nearly the same as in {self.recipe.data.train}: {copies}"
         asked = {indicator.name for indicator in self.indicators}
         for name, count in label_names(self.rows).items():
             if name not in asked:
@@ -131,16 +134,26 @@ class TrainingPlan:
             "labels": [asdict(counted) for counted in count_labels(self.rows, self.indicators)],
         }
 
+    def _copies(self) -> str:
+        """Return whom dev has nearly the same conversations of as there are to learn from."""
+        rows = [*self.rows, *self.dev_rows]
+        learned = {row.transcript.id for row in self.rows}
+        groups = find_near_duplicates([row.transcript for row in rows]) if self.dev_rows else ()
+        return named(
+            [
+                name
+                for group in groups
+                if not learned.isdisjoint(group.ids)
+                for name in group.ids
+                if name not in learned
+            ]
+        )
+
     def _remarks(self) -> Iterator[str]:
         if self.dev_rows:
             yield f"{len(self.dev_rows)} conversations are kept apart (dev)."
         if self.left_out:
-            named = ", ".join(self.left_out[:_MOST_NAMED])
-            more = ", ..." if len(self.left_out) > _MOST_NAMED else ""
-            yield (
-                f"{len(self.left_out)} conversations have no label for any of the indicators "
-                f"and are left out: {named}{more}"
-            )
+            yield f"Left out, without a label for any of the indicators: {named(self.left_out)}"
 
 
 def _read(recipe: Recipe) -> tuple[list[LabelledTranscript], list[LabelledTranscript]]:
@@ -150,7 +163,12 @@ def _read(recipe: Recipe) -> tuple[list[LabelledTranscript], list[LabelledTransc
         _check_apart(rows, dev_rows, recipe.data.dev)
         return rows, dev_rows
     share = recipe.data.dev_share
-    splits = split_rows(rows, Fractions(1 - share, share, 0.0))
+    if share == 0:
+        return rows, []
+    # Nearly the same conversation on both sides would be judged by memory.
+    groups = find_near_duplicates([row.transcript for row in rows])
+    together = [group.ids for group in groups]
+    splits = split_rows(rows, Fractions(1 - share, share, 0.0), together=together)
     return splits["train"], splits["dev"]
 
 

@@ -50,7 +50,7 @@ from descant.data.redaction import (
 from descant.data.samples import generate_calls, hand_written_calls, sample_indicators
 from descant.data.spelling import did_you_mean
 from descant.data.splits import Fractions, Split, split_of, split_rows
-from descant.data.survey import Finding, survey
+from descant.data.survey import Finding, named, survey
 from descant.data.transcripts import (
     build_transcript,
     clean_text,
@@ -107,6 +107,7 @@ __all__ = [
     "multidogo_indicators",
     "open_import",
     "label_names",
+    "named",
     "parse_row",
     "read_csv",
     "read_jsonl",

@@ -73,7 +73,9 @@ def inspect_rows(
     return Inspection(
         conversations=len(rows),
         lengths=_lengths(rows),
-        balance=tuple(label_balance(rows, name, known and known[name]) for name in names),
+        balance=tuple(
+            label_balance(rows, name, None if known is None else known[name]) for name in names
+        ),
         near_duplicates=tuple(groups),
         conflicts=find_conflicts(rows, names),
         leak_words=find_leak_words(rows, names),

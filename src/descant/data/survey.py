@@ -51,7 +51,11 @@ def _lengths(
     rows: Sequence[LabelledTranscript], num_tokens: Sequence[int], max_tokens: int
 ) -> Iterator[Finding]:
     longest = max(range(len(rows)), key=num_tokens.__getitem__)
-    high = quantiles(num_tokens, n=20)[-1] if len(num_tokens) > 1 else num_tokens[0]
+    high = (
+        quantiles(num_tokens, n=20, method="inclusive")[-1]
+        if len(num_tokens) > 1
+        else num_tokens[0]
+    )
     yield Finding(
         "lengths",
         f"median {median(num_tokens):,.0f} tokens, 95 % up to {high:,.0f}, longest "
@@ -88,6 +92,8 @@ def _labels(
 
 
 def named(ids: Sequence[str]) -> str:
-    """Return how many conversations these are, and the first few by name."""
+    """Return how many conversations these are, and the first few by name; nothing for none."""
+    if not ids:
+        return ""
     listed = ", ".join(ids[:_MOST_NAMED])
     return f"{len(ids):,}: {listed}{', ...' if len(ids) > _MOST_NAMED else ''}"

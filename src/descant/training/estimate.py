@@ -6,7 +6,6 @@ are measured on a few batches of the run.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -73,10 +72,10 @@ def estimate_run(lessons: Lessons, clock: Callable[[], float], limit_s: float = 
 
     A search of learning rates and the judging behind each epoch are not in it.
     """
-    settings = lessons.settings
-    keeping = replace(settings, reading_cache_bytes=sys.maxsize)
-    trainer = OnePassTrainer(lessons.base.model, lessons.questions, lessons.examples, keeping)
-    shape = run_shape(trainer, settings)
+    trainer = OnePassTrainer(
+        lessons.base.model, lessons.questions, lessons.examples, lessons.settings
+    )
+    shape = run_shape(trainer)
     workload = plan_workload(shape)
     rehearsal = rehearse(trainer, shape, clock, limit_s)
     memory = _memory(trainer, shape, workload, rehearsal)
@@ -126,8 +125,8 @@ def _memory(
     return replace(memory, other_bytes=max(0, rehearsal.resident_bytes - accounted))
 
 
-def run_shape(trainer: OnePassTrainer, settings: Hyperparameters) -> RunShape:
-    """Return the sizes of what this trainer would do under these settings."""
+def run_shape(trainer: OnePassTrainer) -> RunShape:
+    """Return the sizes of what this trainer would do."""
     place = {question.name: index for index, question in enumerate(trainer.questions)}
     config, itemsize = trainer.model.config, trainer.model.dtype.itemsize
     return RunShape(
@@ -141,7 +140,7 @@ def run_shape(trainer: OnePassTrainer, settings: Hyperparameters) -> RunShape:
         reading_bytes_per_token=(
             2 * config.num_layers * config.num_kv_heads * config.head_dim * itemsize
         ),
-        reading_cache_bytes=settings.reading_cache_bytes,
+        reading_cache_bytes=trainer.settings.reading_cache_bytes,
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from descant.training.one_pass import OnePassTrainer
+from descant.training.readings import ReadingStore
 from descant.training.schedule import Batch
 from descant.training.workload import RunShape, Workload
 
@@ -30,6 +33,7 @@ class Rehearsal:
     step_bytes: int
     """What the largest step keeps for its way back."""
     readings_bytes: int
+    """Of the batch with the largest readings; one batch's are kept at a time."""
     resident_bytes: int | None
     """Of the whole process at the end; None where the system does not say."""
 
@@ -51,29 +55,42 @@ def rehearse(
 ) -> Rehearsal:
     """Run the largest step and then some of the run's batches, for about `limit_s`.
 
-    The trainer has learned from them afterwards and is of no further use. It should keep all
-    readings, so that a step is timed apart from its readings.
+    The trainer has learned from them afterwards and is of no further use.
     """
-    largest = max(shape.batches, key=shape.tail_tokens)
-    step_bytes = _saved_bytes(trainer, largest)
-    started, already_read = clock(), trainer.readings.num_tokens_read
-    read_s = tail_s = 0.0
-    steps = tail_tokens = 0
+    step_bytes = _saved_bytes(trainer, max(shape.batches, key=shape.tail_tokens))
+    started = clock()
+    tried: list[_Timed] = []
     for batch in _spread(shape.batches):
-        times = [clock()]
-        _read(trainer, batch)
-        times.append(clock())
-        trainer.train_step(batch)
-        times.append(clock())
-        read_s += times[1] - times[0]
-        tail_s += times[2] - times[1]
-        steps += 1
-        tail_tokens += shape.tail_tokens(batch)
+        tried.append(_time(trainer, batch, clock))
         if clock() - started > limit_s:
             break
-    read_tokens = trainer.readings.num_tokens_read - already_read
-    kept, resident = trainer.readings.num_bytes, _resident_bytes()
-    return Rehearsal(steps, read_tokens, read_s, tail_tokens, tail_s, step_bytes, kept, resident)
+    return Rehearsal(
+        steps=len(tried),
+        read_tokens=sum(one.read_tokens for one in tried),
+        read_s=sum(one.read_s for one in tried),
+        tail_tokens=sum(shape.tail_tokens(one.batch) for one in tried),
+        tail_s=sum(one.tail_s for one in tried),
+        step_bytes=step_bytes,
+        readings_bytes=max(one.readings_bytes for one in tried),
+        resident_bytes=_resident_bytes(),
+    )
+
+
+class _Timed(NamedTuple):
+    batch: Batch
+    read_tokens: int
+    readings_bytes: int
+    read_s: float
+    tail_s: float
+
+
+def _time(trainer: OnePassTrainer, batch: Batch, clock: Callable[[], float]) -> _Timed:
+    begin = clock()
+    _read(trainer, batch)
+    half = clock()
+    trainer.train_step(batch)
+    readings = trainer.readings
+    return _Timed(batch, readings.num_tokens_read, readings.num_bytes, half - begin, clock() - half)
 
 
 def _spread(batches: Sequence[Batch]) -> Iterator[Batch]:
@@ -95,6 +112,8 @@ def _resident_bytes() -> int | None:
 
 
 def _read(trainer: OnePassTrainer, batch: Batch) -> None:
+    # Nothing is known from before, and everything is kept: the step is then timed without it.
+    trainer.readings = ReadingStore(trainer.model, trainer.kernel, sys.maxsize)
     trainer.readings.get(batch.conversations, [e.prefix_ids for e in trainer.examples])
     if trainer.model.device.type == "cuda":
         torch.cuda.synchronize(trainer.model.device)
