@@ -26,7 +26,7 @@ def without_languages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_conversations_are_looked_at_one_finding_a_line() -> None:
     assert survey(ROWS, [yes_no("greeting")], [10, 20, 90], 80) == [
         Finding("conversations", "3, of 1 to 3 turns; speakers 'agent', 'customer'"),
-        Finding("lengths", "median 20 tokens, 95 % up to 90, longest 90 (long)"),
+        Finding("lengths", "median 20 tokens, 95 % up to 83, longest 90 (long)"),
         Finding("too long", "the model reads 80 tokens; split or leave out 1: long"),
         Finding("languages", "not looked at. Install it: pip install 'descant[languages]'"),
         Finding("no label", "1: long"),

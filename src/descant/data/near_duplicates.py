@@ -134,13 +134,17 @@ class _Join:
         candidates = np.array(sorted(found), np.int64)
         is_large_enough = self._sizes[candidates] >= self._threshold * self._sizes[one] - _ROUNDING
         is_apart = self._group_of[candidates] != self._group_of[one]
-        return candidates[is_large_enough & is_apart]
+        chosen: IntArray = candidates[is_large_enough & is_apart]
+        return chosen
 
     def _similarities(
         self, one: int, others: IntArray, is_here: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         common = np.array([np.count_nonzero(is_here[self._shared[other]]) for other in others])
-        return common / (self._sizes[one] + self._sizes[others] - common)
+        similarities: NDArray[np.float64] = common / (
+            self._sizes[one] + self._sizes[others] - common
+        )
+        return similarities
 
 
 def _shared_shingles(sets: Sequence[PhraseArray]) -> list[IntArray]:

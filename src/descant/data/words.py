@@ -17,7 +17,7 @@ from descant.schema import Transcript
 
 PhraseArray = NDArray[np.uint64]
 
-_WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+_WORD = re.compile(r"\w+(?:'\w+)*")
 # Odd, so that multiplying by it loses no bits.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
@@ -26,7 +26,7 @@ def words_of(transcript: Transcript) -> list[str]:
     """Return the words of all turns in order, without the speakers."""
     text = "\n".join(turn.text for turn in transcript.turns)
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
     return _WORD.findall(text.casefold())
 
 

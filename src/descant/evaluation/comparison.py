@@ -78,7 +78,7 @@ def holm_p_values(p_values: Sequence[float]) -> list[float]:
     factors = np.arange(len(p_values), 0, -1)
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.maximum.accumulate(np.asarray(p_values)[order] * factors)
-    return np.minimum(adjusted, 1.0).tolist()
+    return [float(value) for value in np.minimum(adjusted, 1.0)]
 
 
 def _gain_estimate(tallies: IntArray, seed: int) -> Estimate | None:

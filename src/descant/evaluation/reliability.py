@@ -55,7 +55,8 @@ class Forecasts:
 
     def likeliest(self) -> IntArray:
         """Return the index of the likeliest label, ``[N]``."""
-        return self.probabilities.argmax(axis=1)
+        likeliest: IntArray = self.probabilities.argmax(axis=1)
+        return likeliest
 
     def pick(self, rows: NDArray[np.bool_]) -> Forecasts:
         """Return some of the rows."""

@@ -103,7 +103,7 @@ def formatted(draw: st.DrawFn, digits: str) -> list[str]:
 
 def digits_in(texts: list[str]) -> str:
     """Return all digits that are written or spelled in `texts`, with nothing between."""
-    text = re.sub(r"\[[A-Z]+_\d+\]", "|", " ".join(texts).casefold())
+    text = re.sub(r"\[[A-Z]+_\d+\]", "|", " ".join(texts).casefold()).replace("_", " ")
     for word in ("zero", "oh"):
         text = re.sub(rf"\b{word}\b", "0", text)
     for at, word in enumerate(_TEENS):

@@ -49,7 +49,8 @@ def test_a_number_alone_with_the_check_digit_of_a_card_does_not_survive(
     number = with_check_digit(digits)
     assume(len(set(number)) > 1)
     (clean,) = redacted(" ".join(data.draw(groups(number))))
-    assert clean == "[CARD_1]"
+    # One in ten is a Mexican account too.
+    assert clean in ("[CARD_1]", "[ACCOUNT_1]")
 
 
 @pytest.mark.parametrize(

@@ -32,17 +32,20 @@ _TENS = {
 _TIMES = {"double": 2, "triple": 3, "treble": 3}
 
 _UNIT = "|".join(_UNITS)
-SPELLED = rf"(?:{'|'.join((*_UNITS, *_TEENS, *_TENS, *_TIMES))})\b"
+# As \b, but for the underscore, which is no part of a word here.
+_FROM, _TO = r"(?<![^\W_])", r"(?![^\W_])"
+SPELLED = rf"(?:{'|'.join((*_UNITS, *_TEENS, *_TENS, *_TIMES))}){_TO}"
 """The first word of a numeral that is spelled out."""
 NUMERAL = (
     rf"(?P<placeholder>(?-i:{PLACEHOLDER.pattern}))"
     rf"|(?P<written>\d+)"
     # No other letter begins one: most words are passed over at once.
-    rf"|\b(?=[defnostz])(?:(?P<times>{'|'.join(_TIMES)})[\s-]+"
-    rf"(?:(?P<repeated>{_UNIT})\b|(?P<one>\d)(?!\d))"
-    rf"|(?P<unit>{_UNIT})\b(?!['\u2019])"
-    rf"|(?P<teen>{'|'.join(_TEENS)})\b"
-    rf"|(?P<ten>{'|'.join(_TENS)})\b(?:[\s-]+(?P<more>one|two|three|four|five|six|seven|eight|nine)\b)?)"
+    rf"|(?=[defnostz]){_FROM}(?:(?P<times>{'|'.join(_TIMES)})[\s-]+"
+    rf"(?:(?P<repeated>{_UNIT}){_TO}|(?P<one>\d)(?!\d))"
+    rf"|(?P<unit>{_UNIT}){_TO}(?!['\u2019])"
+    rf"|(?P<teen>{'|'.join(_TEENS)}){_TO}"
+    rf"|(?P<ten>{'|'.join(_TENS)}){_TO}"
+    rf"(?:[\s-]+(?P<more>one|two|three|four|five|six|seven|eight|nine){_TO})?)"
 )
 _NUMERAL = re.compile(NUMERAL, re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
@@ -54,6 +57,12 @@ FILLERS = frozenset(_SAYS_NOTHING.split())
 """Words that may stand between the digits of one number."""
 # Times, prices, shares and fields of a form end a number.
 _BARRIER = re.compile(r"[:$\u20ac\u00a3\u00a5\u20b9%#@=<>{}\[\]]")
+# Nobody goes on with a number and says what it counts.
+_UNIT_OF = re.compile(
+    r"\s*(?:[%\u20ac\u00a3$]|(?:euros?|dollars?|pounds?|cents?|quid|bucks?|percent|[ap]\.?m|o'clock|times"
+    r"|seconds?|minutes?|hours?|days?|weeks?|months?|years?|points?|miles?|people|items?|of)\b)",
+    re.IGNORECASE,
+)
 _MAX_GAP_CHARACTERS = 32
 _MAX_TURNS_BETWEEN = 4
 _MAX_WORDS_BETWEEN = 15
@@ -65,9 +74,10 @@ class Numeral(NamedTuple):
     digits: str
     """ASCII digits."""
     place: Place
-    is_spelled: bool
     is_single: bool
     """One digit, or one digit said to come two or three times."""
+    is_exclamation: bool
+    """*Oh*, which is a zero or no number at all."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ def runs_in(text: str, turn: int, part: Part) -> list[Run]:
         else:
             runs.append([numeral])
         ends_at = match.end()
-    return [Run(tuple(_without_interjection(run))) for run in runs]
+    return [Run(tuple(run)) for run in runs]
 
 
 def runs_over_turns(turns: Sequence[Turn], runs: Sequence[Sequence[Run]]) -> Iterator[Run]:
@@ -153,8 +163,8 @@ def _numeral(match: re.Match[str], turn: int, part: Part) -> Numeral:
     return Numeral(
         digits,
         Place(turn, part, match.start(), match.end()),
-        is_spelled=match["written"] is None,
         is_single=len(set(digits)) == 1 and (len(digits) == 1 or match["times"] is not None),
+        is_exclamation=(match["unit"] or "").casefold() in ("oh", "o"),
     )
 
 
@@ -162,12 +172,6 @@ def _is_filler(gap: str) -> bool:
     if len(gap) > _MAX_GAP_CHARACTERS or _BARRIER.search(gap):
         return False
     return all(word.casefold() in FILLERS for word in _WORD.findall(gap))
-
-
-def _without_interjection(run: list[Numeral]) -> list[Numeral]:
-    # "Oh, 415 ...": an exclamation, unless the digits after it are spelled too.
-    is_exclaimed = len(run) > 1 and run[0].digits == "0" and run[0].is_spelled
-    return run[1:] if is_exclaimed and not run[1].is_spelled else run
 
 
 def _next_part(turns: Sequence[Turn], runs: Sequence[Sequence[Run]], at: int) -> int | None:
@@ -178,8 +182,10 @@ def _next_part(turns: Sequence[Turn], runs: Sequence[Sequence[Run]], at: int) ->
     for after in range(at + 1, min(at + 2 + _MAX_TURNS_BETWEEN, len(turns))):
         turn = turns[after]
         if turn.speaker == turns[at].speaker and runs[after]:
-            lead = turn.text[: runs[after][0].numerals[0].place.start]
-            return after if _is_filler(lead) else None
+            place = runs[after][0].places[0]
+            is_quantity = _UNIT_OF.match(turn.text, place.end) is not None
+            is_next = _is_filler(turn.text[: place.start]) and not is_quantity
+            return after if is_next else None
         # "And your PIN?" asks for another number.
         is_other = last_noun(turn.text) not in (None, noun)
         if is_other or len(_WORD.findall(turn.text)) > _MAX_WORDS_BETWEEN:

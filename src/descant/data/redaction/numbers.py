@@ -48,6 +48,8 @@ class NumberFinder:
                 yield from _by_shape(turns, text, at, part)
             for run in runs:
                 yield from _in_run(turns, run)
+                if run.numerals[0].is_exclamation:
+                    yield from _in_run(turns, run.part(1, len(run.numerals)))
         for run in runs_over_turns(turns, spoken):
             yield from _in_run(turns, run)
 
@@ -72,20 +74,23 @@ def _in_run(turns: Sequence[Turn], run: Run) -> Iterator[Finding]:
     digits = run.digits
     if len(digits) < _SECRET_DIGITS.start:
         return
-    kind = _kind_of(turns, run, digits)
-    # One account number in ten has the check digit of a card; the words say which it is.
-    if kind != "account" or is_issued_card(digits):
-        for card in _cards(run):
+    noun = noun_before(turns, run.places[0])
+    kind = _kind_of(turns, run, digits, noun)
+    # One number in ten has the check digit of a card by chance: of those that are something else, and
+    # of orders and prices in one turn and the next, only what an issuer gives out is a card.
+    is_doubtful = kind == "account" or (noun == "ordinary" and len(run.places) > 1)
+    if could_be_card(digits) and not is_doubtful:
+        yield Finding("card", digits, run.places)
+    else:
+        for card in _issued_cards(run):
             yield Finding("card", card.digits, card.places)
     if kind is not None:
         value = phone_value(digits) if kind == "phone" else digits
         yield Finding(kind, value, run.places)
 
 
-def _cards(run: Run) -> list[Run]:
+def _issued_cards(run: Run) -> list[Run]:
     """Return the parts of a run that are cards; those that overlap come as one."""
-    if could_be_card(run.digits):
-        return [run]
     spans: list[tuple[int, int]] = []
     for first, end in _issued_spans(run):
         if spans and first < spans[-1][1]:
@@ -99,17 +104,18 @@ def _cards(run: Run) -> list[Run]:
 def _issued_spans(run: Run) -> Iterator[tuple[int, int]]:
     for first in range(len(run.numerals)):
         digits = ""
-        for end, numeral in enumerate(run.numerals[first:], start=first + 1):
-            digits += numeral.digits
+        # Every numeral has a digit at least.
+        for end in range(first + 1, min(first + _CARD_DIGITS.stop, len(run.numerals) + 1)):
+            digits += run.numerals[end - 1].digits
             if len(digits) >= _CARD_DIGITS.stop:
                 break
             if is_issued_card(digits):
                 yield first, end
 
 
-def _kind_of(turns: Sequence[Turn], run: Run, digits: str) -> str | None:
+def _kind_of(turns: Sequence[Turn], run: Run, digits: str, noun: Noun | None) -> str | None:
     """Return what a whole run is by its check digit or by what it is called."""
-    count, noun = len(digits), noun_before(turns, run.places[0])
+    count = len(digits)
     if noun == "card" and count in _CARD_DIGITS:
         # Speech recognition gets digits wrong, and then the check digit is of no help.
         return "card"

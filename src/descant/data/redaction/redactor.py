@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from descant.data.redaction.finding import PLACEHOLDER, Finder, Finding, Place, written_parts
+from descant.data.redaction.finding import PLACEHOLDER, Finder, Finding, Part, Place, written_parts
 from descant.data.redaction.ibans import IbanFinder
 from descant.data.redaction.mails import MailFinder
 from descant.data.redaction.names import NameFinder
@@ -92,12 +92,15 @@ class Redactor:
 
     def _find(self, turns: Sequence[Turn]) -> list[Finding]:
         """Return findings that do not overlap each other or a placeholder, in order."""
-        taken = _placeholders(turns)
+        taken = {(at, part): bytearray(len(text)) for at, part, text in written_parts(turns)}
+        for place in _placeholders(turns):
+            _take(taken, place)
         chosen: list[Finding] = []
         for finding in self._ranked(turns):
-            if not any(_overlap(place, other) for place in finding.places for other in taken):
-                taken += finding.places
+            if not any(any(_signs(taken, place)) for place in finding.places):
                 chosen.append(finding)
+                for place in finding.places:
+                    _take(taken, place)
         return sorted(chosen, key=lambda finding: finding.places[0])
 
     def _ranked(self, turns: Sequence[Turn]) -> list[Finding]:
@@ -173,9 +176,14 @@ def _placeholders(turns: Sequence[Turn]) -> list[Place]:
     ]
 
 
-def _overlap(one: Place, other: Place) -> bool:
-    is_same_text = one.turn == other.turn and one.part == other.part
-    return is_same_text and one.start < other.end and other.start < one.end
+def _signs(taken: Mapping[tuple[int, Part], bytearray], place: Place) -> bytearray:
+    """Return 1 for each character of a place that is taken, else 0."""
+    return taken[place.turn, place.part][place.start : place.end]
+
+
+def _take(taken: Mapping[tuple[int, Part], bytearray], place: Place) -> None:
+    size = place.end - place.start
+    taken[place.turn, place.part][place.start : place.end] = b"\x01" * size
 
 
 def _size(finding: Finding) -> int:
