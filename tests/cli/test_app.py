@@ -14,7 +14,7 @@ from descant.cli import main
 from descant.cli.app import _reported_errors
 from descant.schema.errors import DescantError, InvalidConfig, MissingDependency, StorageFull
 
-COMMANDS = ("demo", "train", "evaluate", "score", "serve", "bench", "models", "adapters")
+COMMANDS = ("demo", "train", "distill", "evaluate", "score", "serve", "bench", "models", "adapters")
 
 
 def run(*arguments: str) -> int:
@@ -35,6 +35,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ["demo"],
         ["train"],
+        ["distill"],
         ["evaluate"],
         ["score"],
         ["serve"],

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from descant import __version__
-from descant.cli import adapters, bench, demo, evaluate, models, score, serve, train
+from descant.cli import adapters, bench, demo, distill, evaluate, models, score, serve, train
 from descant.cli.process import prepare_process
 from descant.cli.terminal import Terminal
 from descant.schema import DescantError
@@ -81,7 +81,7 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Read a conversation once, answer every question about it."""
 
-    for group in (demo, train, evaluate, score, serve, adapters):
+    for group in (demo, train, distill, evaluate, score, serve, adapters):
         group.add_to(app)
     app.add_typer(bench.build(), name="bench")
     app.add_typer(models.build(), name="models")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from descant.cli.terminal import Terminal
 from descant.data import read_jsonl
-from descant.engine import EngineConfig
-from descant.llm import LLM
 from descant.registry import find_adapters
 from descant.schema import KvDtype, LabelledTranscript, Quantization
 from descant.schema.errors import AdapterNotFound, InvalidData
+
+if TYPE_CHECKING:
+    from descant.llm import LLM
 
 
 def read_rows(path: Path) -> list[LabelledTranscript]:
@@ -37,6 +39,9 @@ def load_llm(
     Raises:
         AdapterNotFound: there is no adapter in that folder.
     """
+    from descant.engine import EngineConfig
+    from descant.llm import LLM
+
     found = find_adapters(adapters)
     if not found:
         raise AdapterNotFound(
