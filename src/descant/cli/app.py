@@ -20,6 +20,7 @@ from descant.cli import (
     calibrate,
     data,
     demo,
+    distill,
     evaluate,
     importer,
     models,
@@ -99,7 +100,7 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Read a conversation once, answer every question about it."""
 
-    for group in (demo, importer, redact, calibrate, evaluate, score, serve, adapters):
+    for group in (demo, importer, redact, distill, calibrate, evaluate, score, serve, adapters):
         group.add_to(app)
     app.add_typer(data.build(), name="data")
     app.add_typer(train.build(), name="train")

@@ -13,6 +13,7 @@ from descant.evaluation.comparison import (
     holm_p_values,
     mcnemar_p_value,
 )
+from descant.evaluation.paired import MeanComparison, compare_paired
 from descant.evaluation.reliability import Forecasts, Reliability, reliability
 from descant.evaluation.report import EvaluationReport, ReportRow, build_report
 from descant.evaluation.scorers import IndicatorResult, score_indicator
@@ -36,6 +37,7 @@ __all__ = [
     "Forecasts",
     "IndicatorResult",
     "Interval",
+    "MeanComparison",
     "Outcome",
     "Predictions",
     "Reliability",
@@ -48,6 +50,7 @@ __all__ = [
     "holm_p_values",
     "mcnemar_p_value",
     "reliability",
+    "compare_paired",
     "run_task",
     "score_indicator",
     "wilson_interval",

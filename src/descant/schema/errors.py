@@ -187,6 +187,26 @@ class DeadlineExceeded(DescantError):
     http_status = 504
 
 
+class TeacherUnavailable(DescantError):
+    """A teacher that labels are asked of does not answer; to try again later will help."""
+
+    code = "teacher_unavailable"
+    http_status = 503
+
+
+class TeacherRefused(InputError):
+    """A teacher does not take what it is asked: no such model, or no such key."""
+
+    code = "teacher_refused"
+
+
+class BudgetSpent(DescantError):
+    """The next request could cost more than is left; what was paid for is kept."""
+
+    code = "budget_spent"
+    http_status = 402
+
+
 class TooBusy(DescantError):
     """More is waiting than the server takes; trying again later will help."""
 

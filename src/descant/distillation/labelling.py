@@ -1,0 +1,151 @@
+"""All questions about all conversations, some at a time, and the labels that come of them.
+
+What was answered before is not asked again. What ends a run early lets the requests under way come to
+their end, as these are paid for, and leaves the rest unlabelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from descant.distillation.answer_store import AnswerStore, key_of
+from descant.distillation.asker import Asker, Unanswered
+from descant.distillation.teacher import Ask, Opinion, Teacher
+from descant.distillation.votes import Verdict, count_votes
+from descant.schema import DescantError, Indicator, Transcript
+from descant.schema.errors import InvalidConfig, TeacherUnavailable
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many requests are under way at once, and when it is no use to go on.
+
+    Raises:
+        InvalidConfig: names the field that is out of range.
+    """
+
+    concurrency: int = 8
+    unanswered_in_a_row: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "unanswered_in_a_row"):
+            if getattr(self, name) < 1:
+                raise InvalidConfig(f"{name} must be at least 1.", field=name)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a run ended."""
+
+    given_up: Counter[str]
+    """How many requests brought nothing this time, by reason; the next run makes them again."""
+    stopped: DescantError | None
+    """Why not everything was asked; None where it was."""
+
+
+class Labelling:
+    """Has a teacher answer all indicators about some conversations; answers are in the store."""
+
+    def __init__(self, teacher: Teacher, asker: Asker, store: AnswerStore, effort: Effort):
+        self._teacher = teacher
+        self._asker = asker
+        self._store = store
+        self._effort = effort
+
+    async def run(
+        self,
+        transcripts: Sequence[Transcript],
+        indicators: Sequence[Indicator],
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Asked:
+        """Ask what has no answer yet; `on_progress` gets the requests that are done and all."""
+        asks = dict(self._keyed(transcripts, indicators))
+        missing = [ask for key, ask in asks.items() if self._store.opinions(key) is None]
+        known = len(asks) - len(missing)
+        run = _Run(
+            self._asker,
+            self._effort.unanswered_in_a_row,
+            iter(missing),
+            lambda done: on_progress(known + done, len(asks)),
+        )
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._effort.concurrency, len(missing))):
+                group.create_task(run.work())
+        return Asked(run.given_up, run.stopped)
+
+    def verdicts(
+        self, transcript: Transcript, indicators: Sequence[Indicator]
+    ) -> dict[str, Verdict | None]:
+        """Return what the answers come to, by indicator name; None where one is missing."""
+        said: dict[str, list[Opinion | None]] = {indicator.name: [] for indicator in indicators}
+        for key, ask in self._keyed([transcript], indicators):
+            opinions = self._store.opinions(key) or {}
+            for indicator in ask.indicators:
+                said[indicator.name].append(opinions.get(indicator.name))
+        return {name: _verdict(opinions) for name, opinions in said.items()}
+
+    def _keyed(
+        self, transcripts: Sequence[Transcript], indicators: Sequence[Indicator]
+    ) -> Iterator[tuple[str, Ask]]:
+        for transcript in transcripts:
+            for ask in self._teacher.asks(transcript, indicators):
+                yield key_of(self._teacher.content(ask)), ask
+
+
+class _Run:
+    """What the workers of one run share."""
+
+    def __init__(
+        self,
+        asker: Asker,
+        most_in_a_row: int,
+        waiting: Iterator[Ask],
+        on_done: Callable[[int], None],
+    ):
+        self.given_up: Counter[str] = Counter()
+        self.stopped: DescantError | None = None
+        self._asker = asker
+        self._most_in_a_row = most_in_a_row
+        self._waiting = waiting
+        self._on_done = on_done
+        self._num_done = 0
+        self._in_a_row = 0
+
+    async def work(self) -> None:
+        """Ask one question after the other, until there is none or the run has to end."""
+        for ask in self._waiting:
+            try:
+                self._note(await self._reason(ask))
+            except DescantError as error:
+                self.stopped = self.stopped or error
+            else:
+                self._num_done += 1
+                self._on_done(self._num_done)
+            if self.stopped is not None:
+                return
+
+    async def _reason(self, ask: Ask) -> str | None:
+        """Ask, and return why there is no answer."""
+        try:
+            opinions = await self._asker.ask(ask)
+        except Unanswered as error:
+            self.given_up[str(error)] += 1
+            return str(error)
+        reasons = [opinion.unanswered for opinion in opinions.values()]
+        return None if None in reasons else reasons[0]
+
+    def _note(self, reason: str | None) -> None:
+        self._in_a_row = 0 if reason is None else self._in_a_row + 1
+        if self._in_a_row >= self._most_in_a_row:
+            raise TeacherUnavailable(
+                f"{self._in_a_row} requests in a row had no answer; the last: {reason}",
+                remedy="What was answered is kept; run the same command again when it is mended.",
+            )
+
+
+def _verdict(opinions: Sequence[Opinion | None]) -> Verdict | None:
+    known = [opinion for opinion in opinions if opinion is not None]
+    return count_votes(known) if len(known) == len(opinions) else None
