@@ -65,7 +65,10 @@ def redact(
         terminal.print_json({**asdict(report), "output": str(output)})
         return
     terminal.print(_table(report))
-    terminal.print(f"{report.changed} of {report.conversations} conversations changed: {output}")
+    terminal.print(
+        f"{report.changed:,} of {report.conversations:,} conversations changed, into {output}; "
+        "a value counts once in each."
+    )
     if report.personal_ids:
         terminal.print(
             f"{report.personal_ids} ids look like personal values themselves; ids are not changed."
@@ -84,7 +87,7 @@ def _table(report: RedactionReport) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, caption="A value counts once a conversation.")
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("taken out")
     table.add_column("values", justify="right")
     for kind, count in report.counts.items():

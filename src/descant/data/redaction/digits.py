@@ -158,6 +158,11 @@ def runs_over_turns(turns: Sequence[Turn], runs: Sequence[Sequence[Run]]) -> Ite
         yield Run(tuple(numerals))
 
 
+def counts_things(turns: Sequence[Turn], place: Place) -> bool:
+    """Return whether the number that ends `place` is a quantity: euros, days, per cent."""
+    return place.part == "text" and _UNIT_OF.match(turns[place.turn].text, place.end) is not None
+
+
 def _numeral(match: re.Match[str], turn: int, part: Part) -> Numeral:
     digits = to_digits(match)
     return Numeral(
@@ -183,8 +188,7 @@ def _next_part(turns: Sequence[Turn], runs: Sequence[Sequence[Run]], at: int) ->
         turn = turns[after]
         if turn.speaker == turns[at].speaker and runs[after]:
             place = runs[after][0].places[0]
-            is_quantity = _UNIT_OF.match(turn.text, place.end) is not None
-            is_next = _is_filler(turn.text[: place.start]) and not is_quantity
+            is_next = _is_filler(turn.text[: place.start]) and not counts_things(turns, place)
             return after if is_next else None
         # "And your PIN?" asks for another number.
         is_other = last_noun(turn.text) not in (None, noun)

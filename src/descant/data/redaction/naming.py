@@ -24,7 +24,7 @@ _NOUNS: dict[Noun, str] = {
     r"|(?:my|your|his|her|our|their|best|good|contact|another) number|number (?:to|for) (?:call|reach|ring|dial)\w*",
     "ssn": r"ssn|social(?: security)?",
     "routing": r"routing|aba|transit number|sort code",
-    "account": r"(?:account|acct\.?)(?: (?:number|no\.?|num|id)| ?#)|acct|bank account",
+    "account": r"accounts?(?: (?:number|no|id))?|acct",
     "ordinary": r"password|order\w*|tracking|reference|ref|confirmation|ticket|invoice|booking|reservation|case"
     r"|claim|policy|serial|model|part|item|sku|product|article|zip|post ?code|postal|flight|parcel"
     r"|shipment|package|member(?:ship)?|employee|version|meter|isbn|barcode|date|year|born|birth|dob"

@@ -18,7 +18,7 @@ from descant.data.redaction.checksums import (
     is_routing_number,
     is_social_security_number,
 )
-from descant.data.redaction.digits import Run, runs_in, runs_over_turns
+from descant.data.redaction.digits import Run, counts_things, runs_in, runs_over_turns
 from descant.data.redaction.finding import Finding, Part, Place, written_parts
 from descant.data.redaction.naming import Noun, noun_before
 from descant.data.redaction.phones import could_be_phone, holds_date, phone_value, phones_in
@@ -121,7 +121,7 @@ def _kind_of(turns: Sequence[Turn], run: Run, digits: str, noun: Noun | None) ->
         return "card"
     if is_bank_account(digits):
         return "account"
-    if _is_spread_thin(run):
+    if _is_spread_thin(run) or counts_things(turns, run.places[-1]):
         return None
     if noun == "ssn" and count == _SSN_DIGITS:
         return "ssn"
