@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from descant.data import Example
 from descant.model import (
@@ -23,7 +22,7 @@ from descant.model import (
 )
 from descant.training import Hyperparameters, Question
 from descant.training.adapter_stack import ActiveAdapters, AdapterStack
-from descant.training.objective import label_weights
+from descant.training.objective import TailBatch, build_tails, label_losses, label_weights
 from descant.training.schedule import learning_rate_factor, plan_batches
 
 
@@ -44,13 +43,18 @@ def train_plain_lora(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    weights = torch.tensor(
-        label_weights([row.targets for row in rows], question, settings.class_weight_power)
-    )
+    weights = {
+        question.name: label_weights(
+            [row.targets for row in rows], question, settings.class_weight_power
+        )
+    }
     batches = plan_batches([{0} for _ in rows], settings)
     for step, batch in enumerate(batches):
         active = stack.activate([0], base.model.dtype)
-        loss = _loss(base, active, question, [rows[i] for i in batch.conversations], weights)
+        chosen = [rows[i] for i in batch.conversations]
+        tails = build_tails([question], chosen, weights)
+        hidden = _hidden(base, active, chosen, tails)
+        loss = label_losses(base.model, hidden, tails, [question]).sum()
         loss.backward()
         stack.take_gradients([0], active, settings.max_gradient_norm)
         factor = learning_rate_factor(step, len(batches), settings.warmup_share)
@@ -61,23 +65,22 @@ def train_plain_lora(
     _save(base, stack, question, folder)
 
 
-def _loss(
-    base: LoadedModel,
-    active: ActiveAdapters,
-    question: Question,
-    rows: Sequence[Example],
-    weights: torch.Tensor,
+def _hidden(
+    base: LoadedModel, active: ActiveAdapters, rows: Sequence[Example], tails: TailBatch
 ) -> torch.Tensor:
-    sequences = [[*row.prefix_ids, *question.tail_ids] for row in rows]
+    """Return what the model makes of the tails, [1, C, S, E], each behind its conversation."""
+    num_tail = tails.token_ids.shape[2]
+    sequences = [
+        [*row.prefix_ids, *tail_ids.tolist()]
+        for row, tail_ids in zip(rows, tails.token_ids[0], strict=True)
+    ]
     lengths = [len(sequence) for sequence in sequences]
     token_ids = torch.tensor([token for sequence in sequences for token in sequence])
     positions = torch.cat([torch.arange(length) for length in lengths])
     hidden = base.model(token_ids, positions, DenseCausal(lengths), active)
-    last = torch.tensor(lengths).cumsum(0) - 1
-    vocabulary = torch.tensor([label[0] for label in question.labels])
-    targets = torch.tensor([row.targets[question.name] for row in rows])
-    losses = F.cross_entropy(base.model.logits(hidden[last], vocabulary), targets, reduction="none")
-    return (losses * weights[targets]).mean()
+    ends = torch.tensor(lengths).cumsum(0)
+    places = ends[:, None] - num_tail + torch.arange(num_tail)
+    return hidden[places][None]
 
 
 def _save(base: LoadedModel, stack: AdapterStack, question: Question, folder: Path) -> None:
