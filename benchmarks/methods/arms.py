@@ -29,9 +29,7 @@ from descant.training import (
 
 MODEL = "smollm2-135m-instruct"
 SHOTS = 4
-SETTINGS = Hyperparameters(
-    epochs=2, batch_conversations=4, learning_rate=1e-3, min_steps=1, reading_cache_bytes=4 << 30
-)
+SETTINGS = Hyperparameters(epochs=2, learning_rate=1e-3, min_steps=60, reading_cache_bytes=4 << 30)
 PLAIN_SETTINGS = replace(SETTINGS, learning_rate=5e-4)
 FROZEN_KV = replace(
     SETTINGS, target_modules=("q_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

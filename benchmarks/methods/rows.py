@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +40,8 @@ FINANCE_INTENTS = (
 MAX_WORDS = 150
 """Longer dialogues of STAR are left out: plain LoRA reads each of them forward and backward, 14 times
 an epoch, and there are three seeds to be had from two cores."""
+_HARD = dict.fromkeys(HARD_INDICATORS, 600)
+_EASY = dict.fromkeys(EASY_INDICATORS, 160)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def star(folder: Path) -> Study:
     return Study(
         "star",
         indicators,
-        learnable(splits["train"], indicators, 160),
-        judged([*dev, *splits["dev"]], indicators, 150),
+        learnable(splits["train"], indicators, {**_HARD, **_EASY}),
+        judged([*dev, *splits["dev"]], indicators, 200),
     )
 
 
@@ -78,7 +80,10 @@ def multidogo(folder: Path) -> Study:
         list(read_multidogo(folder / "finance" / f"{part}.tsv.gz")) for part in ("train", "dev")
     )
     return Study(
-        "multidogo", indicators, learnable(train, indicators, 120), judged(dev, indicators, 200)
+        "multidogo",
+        indicators,
+        learnable(train, indicators, dict.fromkeys(FINANCE_INTENTS, 120)),
+        judged(dev, indicators, 200),
     )
 
 
@@ -110,10 +115,12 @@ STUDIES: dict[str, Callable[[Path], Study]] = {
 
 
 def learnable(
-    rows: Sequence[LabelledTranscript], indicators: Sequence[Indicator], count: int
+    rows: Sequence[LabelledTranscript],
+    indicators: Sequence[Indicator],
+    counts: Mapping[str, int],
 ) -> list[LabelledTranscript]:
-    """Return rows with `count` labels an indicator, a third of them of the rarer label or more."""
-    return _merged(rows, indicators, lambda own, name: _with_rare(own, name, count))
+    """Return rows with so many labels an indicator, a third of them of the rarer label if there are."""
+    return _merged(rows, indicators, lambda own, name: _with_rare(own, name, counts[name]))
 
 
 def judged(
