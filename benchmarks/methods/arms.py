@@ -30,7 +30,6 @@ from descant.training import (
 MODEL = "smollm2-135m-instruct"
 SHOTS = 4
 SETTINGS = Hyperparameters(epochs=2, learning_rate=1e-3, min_steps=60, reading_cache_bytes=4 << 30)
-PLAIN_SETTINGS = replace(SETTINGS, learning_rate=5e-4)
 FROZEN_KV = replace(
     SETTINGS, target_modules=("q_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 )
@@ -86,7 +85,7 @@ def reader(work: Work) -> Completer:
 
 def plain_lora(work: Work) -> Completer:
     """LoRA from the first token on: every adapter reads for itself."""
-    settings = replace(PLAIN_SETTINGS, seed=work.seed)
+    settings = replace(SETTINGS, seed=work.seed)
     base = load_model(MODEL)
     lessons = _lessons(base, work, settings)
     for question in lessons.questions:
