@@ -16,8 +16,8 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from machine import describe
-from run import EASY, MODEL, RESULTS, subset
+from benchmarks.star.machine import describe
+from benchmarks.star.run import EASY, MODEL, RESULTS, subset
 
 from descant.cli.process import prepare_process
 from descant.data import HARD_INDICATORS, read_star, split_of, star_indicators

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from machine import describe
-from plain_lora import train_plain_lora
+from benchmarks.star.machine import describe
+from benchmarks.star.plain_lora import train_plain_lora
 
 from descant.cli.process import prepare_process
 from descant.data import HARD_INDICATORS, build_examples, read_star, split_of, star_indicators

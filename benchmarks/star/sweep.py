@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe
-from run import MODEL, RESULTS, subset
+from benchmarks.star.machine import describe
+from benchmarks.star.run import MODEL, RESULTS, subset
 from sklearn.metrics import f1_score, roc_auc_score
 
 from descant.cli.process import prepare_process

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from statistics import fmean
 
-from run import RESULTS
+from benchmarks.star.run import RESULTS
 
 
 def main() -> None:
