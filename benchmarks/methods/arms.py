@@ -98,12 +98,12 @@ def plain_lora(work: Work) -> Completer:
 ARMS: Mapping[str, Arm] = {
     "bag_of_words": bag_of_words,
     "zero_shot": zero_shot,
-    "few_shot": few_shot,
     "one_pass": one_pass,
     "plain_lora": plain_lora,
     "frozen_kv": frozen_kv,
     "reader": reader,
     "single": one_pass,
+    "few_shot": few_shot,
 }
 """In the order they are run; `single` is one pass with one question at a time."""
 ALONE = ("plain_lora", "single")

@@ -37,7 +37,9 @@ class PromptedBase:
     def score(self, transcript: Transcript, indicators: Sequence[Indicator]) -> Scorecard:
         """Return an answer to every indicator."""
         started = time.perf_counter()
-        results = self.llm.engine.run([self._request(transcript, each) for each in indicators])
+        requests = [self._request(transcript, each) for each in indicators]
+        # The first one reads the conversation for the others, where nothing stands in front of it.
+        results = [*self.llm.engine.run(requests[:1]), *self.llm.engine.run(requests[1:])]
         answers = tuple(map(_answer, indicators, results))
         return Scorecard(transcript.id, answers, Usage(0, 0, time.perf_counter() - started))
 
