@@ -18,6 +18,7 @@ from descant.cli import (
     adapters,
     bench,
     calibrate,
+    compare,
     data,
     demo,
     distill,
@@ -100,7 +101,18 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Read a conversation once, answer every question about it."""
 
-    for group in (demo, importer, redact, distill, calibrate, evaluate, score, serve, adapters):
+    for group in (
+        demo,
+        importer,
+        redact,
+        distill,
+        calibrate,
+        evaluate,
+        compare,
+        score,
+        serve,
+        adapters,
+    ):
         group.add_to(app)
     app.add_typer(data.build(), name="data")
     app.add_typer(train.build(), name="train")
