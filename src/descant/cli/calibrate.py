@@ -58,7 +58,8 @@ def calibrate(
     from descant.schema import load_indicators
 
     terminal = Terminal()
-    task = Task(data.stem, read_rows(data), load_indicators(indicators))
+    chosen = [each for each in load_indicators(indicators) if not each.is_text]
+    task = Task(data.stem, read_rows(data), chosen)
     check_apart(task, () if train is None else read_rows(train))
     folders = _folders(task.indicators, adapters)
     content = data_hash(task.rows)

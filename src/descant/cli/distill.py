@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,7 @@ from descant.cli.options import DEFAULT_MODEL, JsonOption, RequiredIndicatorsOpt
 if TYPE_CHECKING:
     from descant.cli.teacher_run import TeacherRun
     from descant.distillation import ChatConfig, Teacher
+    from descant.schema import Indicator
 
 
 def add_to(app: typer.Typer) -> None:
@@ -83,6 +85,7 @@ def distill(  # noqa: PLR0913 - an option each
     terminal = Terminal()
     _check_output(data, output)
     rows, questions = read_rows(data), load_indicators(indicators)
+    _check_labels(questions)
     if temperature is None:
         temperature = 1.0 if votes > 1 else 0.0
     config = ChatConfig(model, votes, soft, temperature, max_answer_tokens)
@@ -119,6 +122,18 @@ def _check_output(data: Path, output: Path) -> None:
             field="output",
             remedy="Name another file for the teacher's labels.",
         )
+
+
+def _check_labels(indicators: Sequence[Indicator]) -> None:
+    from descant.schema.errors import InvalidIndicator
+
+    for indicator in indicators:
+        if indicator.is_text:
+            raise InvalidIndicator(
+                f"A teacher chooses between labels; {indicator.name!r} has none.",
+                field="kind",
+                remedy="Leave it out of the folder of indicators.",
+            )
 
 
 def _teacher(via: Via, config: ChatConfig) -> Teacher:

@@ -1,7 +1,13 @@
 """Labelled conversations: read, checked, split and turned into examples; no tensors."""
 
 from descant.data.conflicts import Conflict, find_conflicts
-from descant.data.examples import Example, TranscriptRenderer, build_examples, data_hash
+from descant.data.examples import (
+    Example,
+    TranscriptRenderer,
+    answer_lists,
+    build_examples,
+    data_hash,
+)
 from descant.data.importers import (
     FORMATS,
     HARD_INDICATORS,
@@ -89,6 +95,7 @@ __all__ = [
     "Split",
     "TableLayout",
     "TranscriptRenderer",
+    "answer_lists",
     "build_examples",
     "build_transcript",
     "check_leakage",

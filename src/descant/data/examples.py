@@ -46,8 +46,11 @@ def build_examples(
     indicators: Sequence[Indicator],
     renderer: TranscriptRenderer,
     max_prefix_tokens: int,
+    answers: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Example]:
     """Render every conversation that has a label for at least one indicator; nothing is cut off.
+
+    Targets are places in `answers`, by indicator name; in those of `answer_lists` unless given.
 
     Raises:
         InvalidData: labels are not among their indicators'.
@@ -55,6 +58,8 @@ def build_examples(
     """
     rows = list(rows)
     validate_labels(rows, indicators)
+    lists = answer_lists(rows, indicators) if answers is None else answers
+    places = {name: {text: at for at, text in enumerate(texts)} for name, texts in lists.items()}
     examples = [
         Example(
             row.transcript.id,
@@ -64,7 +69,7 @@ def build_examples(
             {name: row.weights[name] for name in targets if name in row.weights},
         )
         for row in rows
-        if (targets := _targets(row, indicators))
+        if (targets := _targets(row, places))
     ]
     too_long = [
         _too_long(example, max_prefix_tokens)
@@ -85,11 +90,29 @@ def data_hash(rows: Iterable[LabelledTranscript]) -> str:
     return "sha256:" + hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-def _targets(row: LabelledTranscript, indicators: Sequence[Indicator]) -> dict[str, int]:
-    return {
-        indicator.name: indicator.labels.index(label)
+def answer_lists(
+    rows: Iterable[LabelledTranscript], indicators: Sequence[Indicator]
+) -> dict[str, tuple[str, ...]]:
+    """Return, by indicator name, its labels; of free text every one that was written, sorted."""
+    rows = list(rows)
+    written = {
+        indicator.name: {row.labels.get(indicator.name) for row in rows}
         for indicator in indicators
-        if (label := row.labels.get(indicator.name)) is not None
+        if indicator.is_text
+    }
+    return {
+        indicator.name: tuple(sorted(text for text in written[indicator.name] if text is not None))
+        if indicator.is_text
+        else indicator.labels
+        for indicator in indicators
+    }
+
+
+def _targets(row: LabelledTranscript, places: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    return {
+        name: place[label]
+        for name, place in places.items()
+        if (label := row.labels.get(name)) is not None
     }
 
 

@@ -35,8 +35,19 @@ class LabelBalance:
 def count_labels(
     rows: Sequence[LabelledTranscript], indicators: Sequence[Indicator]
 ) -> list[LabelBalance]:
-    """Count each indicator's labels."""
-    return [label_balance(rows, indicator.name, indicator.labels) for indicator in indicators]
+    """Count each indicator's labels; of texts only how many there are, and how many different ones."""
+    return [
+        _text_balance(rows, indicator.name)
+        if indicator.is_text
+        else label_balance(rows, indicator.name, indicator.labels)
+        for indicator in indicators
+    ]
+
+
+def _text_balance(rows: Sequence[LabelledTranscript], name: str) -> LabelBalance:
+    found = label_balance(rows, name, None)
+    counts = {f"{len(found.counts)} different texts": sum(found.counts.values())}
+    return LabelBalance(name, counts, found.unlabelled)
 
 
 def label_balance(
@@ -76,7 +87,8 @@ def check_learnable(rows: Sequence[LabelledTranscript], indicators: Sequence[Ind
     """
     names = label_names(rows)
     mistakes = []
-    for counted in count_labels(rows, indicators):
+    for indicator in indicators:
+        counted = label_balance(rows, indicator.name, indicator.labels)
         given = [label for label, count in counted.counts.items() if count]
         if not given:
             mistakes.append(_nobody_labelled(counted.indicator, names))

@@ -143,12 +143,23 @@ def check_label(label: str, indicator: Indicator, origin: str) -> None:
     Raises:
         InvalidData: names indicator, the allowed labels and the one that was probably meant.
     """
-    if label not in indicator.labels:
+    if indicator.is_text:
+        _check_written(label, indicator, origin)
+    elif label not in indicator.labels:
         allowed = ", ".join(map(repr, indicator.labels))
         raise InvalidData(
             f"{origin}: {label!r} is not a label of {indicator.name!r}.",
             field=f"labels.{indicator.name}",
             remedy=f"{did_you_mean(label, indicator.labels)} Use one of {allowed}, or none.".strip(),
+        )
+
+
+def _check_written(text: str, indicator: Indicator, origin: str) -> None:
+    if text != " ".join(text.split()) or not text:
+        raise InvalidData(
+            f"{origin}: the text for {indicator.name!r} is empty, or has line ends or spaces in a row.",
+            field=f"labels.{indicator.name}",
+            remedy="Write it as one line, or null where there is no answer.",
         )
 
 

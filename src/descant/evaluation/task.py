@@ -125,7 +125,8 @@ def _outcomes(
 def _checked(indicator: Indicator, answer: Answer | None) -> Answer:
     if answer is None:
         return unanswered(indicator.name, "The completer gave no answer.")
-    if answer.label is not None and answer.label not in indicator.labels:
+    is_foreign = not indicator.is_text and answer.label not in indicator.labels
+    if answer.label is not None and is_foreign:
         reason = f"The answer {answer.label!r} is not one of the labels."
         return unanswered(indicator.name, reason, answer.adapter)
     if answer.label is None and answer.unanswered is None:

@@ -131,7 +131,8 @@ def _check_manifest(table: Mapping[str, Any], origin: str) -> None:
     if unknown:
         field = f"indicator.{unknown[0]}"
         raise InvalidAdapter(f"{origin}: field {field!r} is unknown.", field=field)
-    for key, is_valid in _EXPECTED_OF_INDICATOR.items():
+    wanted = _EXPECTED_OF_TEXT if indicator.get("kind") == "text" else _EXPECTED_OF_INDICATOR
+    for key, is_valid in wanted.items():
         if not is_valid(indicator.get(key)):
             field = f"indicator.{key}"
             raise InvalidAdapter(f"{origin}: field {field!r} is missing or wrong.", field=field)
@@ -182,4 +183,8 @@ _EXPECTED_OF_INDICATOR: Mapping[str, Callable[[object], bool]] = {
     "name": _is_text,
     "labels": _is_texts,
     "positive": _is_texts,
+}
+_EXPECTED_OF_TEXT: Mapping[str, Callable[[object], bool]] = {
+    "name": _is_text,
+    "max_tokens": lambda value: isinstance(value, int) and value > 0,
 }

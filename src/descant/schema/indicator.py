@@ -1,4 +1,4 @@
-"""An indicator: one question asked of every conversation, with a closed set of answers.
+"""An indicator: one question asked of every conversation, with a closed set of answers or a short text.
 
 On disk an indicator is one small TOML file, and a set of indicators is a folder of them::
 
@@ -11,6 +11,13 @@ Optional keys: ``kind`` (``binary``, ``multiclass`` or ``ordinal``; binary when 
 else multiclass), ``adapter`` (a folder or registered name, the indicator's own name by default),
 and what a scorecard needs: ``section``, ``weight``, ``critical``, ``auto_fail``,
 ``not_applicable``.
+
+An answer in the adapter's own words, such as why somebody called, has no labels::
+
+    name = "call_reason"
+    question = "Why did the customer call?"
+    kind = "text"
+    max_tokens = 24
 """
 
 from __future__ import annotations
@@ -30,14 +37,16 @@ from descant.schema.errors import (
     join_errors,
 )
 
-Kind = Literal["binary", "multiclass", "ordinal"]
+Kind = Literal["binary", "multiclass", "ordinal", "text"]
+
+DEFAULT_TEXT_TOKENS = 32
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True)
 class Indicator:
-    """One question with an ordered, closed set of labels.
+    """One question with an ordered, closed set of labels, or none where the answer is a text.
 
     Raises:
         InvalidIndicator: names the field that is missing, unknown or contradictory.
@@ -58,10 +67,20 @@ class Indicator:
     """Labels that fail the whole scorecard."""
     not_applicable: str | None = None
     """The label that takes this indicator out of the score."""
+    max_tokens: int | None = None
+    """Of a text, the longest there may be; None where there are labels."""
 
     def __post_init__(self) -> None:
         self._check_name()
-        self._check_labels()
+        if self.is_text:
+            self._check_text()
+        else:
+            self._check_labels()
+
+    @property
+    def is_text(self) -> bool:
+        """True where the answer is a short text and not one of several labels."""
+        return self.kind == "text"
 
     def _check_name(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -73,7 +92,16 @@ class Indicator:
         if not self.question.strip():
             raise InvalidIndicator(f"Indicator {self.name!r} has no question.", field="question")
 
+    def _check_text(self) -> None:
+        for field in ("labels", "positive", "auto_fail", "not_applicable"):
+            if getattr(self, field):
+                self._refuse(field, "has no use where kind is text")
+        if self.max_tokens is None or self.max_tokens < 1:
+            self._refuse("max_tokens", "must be at least 1 where kind is text")
+
     def _check_labels(self) -> None:
+        if self.max_tokens is not None:
+            self._refuse("max_tokens", "is for kind text; labels are as long as they are")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             self._refuse("labels", "needs two or more labels, each different")
         if any(not label.strip() or label != label.strip() for label in self.labels):
@@ -100,7 +128,7 @@ def parse_indicator(table: Mapping[str, Any], origin: str) -> Indicator:
         InvalidIndicator: a key is unknown, missing or of the wrong type.
     """
     _check_keys(table, origin)
-    labels = _texts(table, "labels", origin)
+    labels = _texts(table, "labels", origin) if "labels" in table else ()
     kind = table.get("kind", "binary" if len(labels) == 2 else "multiclass")
     if kind not in get_args(Kind):
         raise InvalidIndicator(
@@ -120,19 +148,20 @@ def parse_indicator(table: Mapping[str, Any], origin: str) -> Indicator:
         not_applicable=(
             _text(table, "not_applicable", origin) if "not_applicable" in table else None
         ),
+        max_tokens=_max_tokens(table, origin) if kind == "text" else table.get("max_tokens"),
     )
 
 
 def indicator_toml(indicator: Indicator) -> str:
     """Return the text of a file that `load_indicator` reads as this indicator."""
-    stated = {
-        "name": indicator.name,
-        "question": indicator.question,
-        "labels": list(indicator.labels),
-    }
+    stated: dict[str, Any] = {"name": indicator.name, "question": indicator.question}
+    if indicator.is_text:
+        stated["kind"] = "text"
+    else:
+        stated["labels"] = list(indicator.labels)
     implied = asdict(parse_indicator(stated, indicator.name))
     for key, value in asdict(indicator).items():
-        if value != implied[key] or key == "positive":
+        if value != implied[key] or (key == "positive" and value):
             stated[key] = value
     # Texts, numbers, truths and lists of texts are written alike in JSON and TOML.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in stated.items()]
@@ -216,7 +245,8 @@ def _check_keys(table: Mapping[str, Any], origin: str) -> None:
             field=unknown[0],
             remedy=f"Known keys: {', '.join(sorted(known))}.",
         )
-    for key in ("name", "question", "labels"):
+    needed = ("name", "question", *(() if table.get("kind") == "text" else ("labels",)))
+    for key in needed:
         if key not in table:
             raise InvalidIndicator(f"{origin}: {key} is missing.", field=key)
 
@@ -233,6 +263,13 @@ def _texts(table: Mapping[str, Any], key: str, origin: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidIndicator(f"{origin}: {key} must be a list of texts.", field=key)
     return tuple(value)
+
+
+def _max_tokens(table: Mapping[str, Any], origin: str) -> int:
+    value = table.get("max_tokens", DEFAULT_TEXT_TOKENS)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidIndicator(f"{origin}: max_tokens must be a whole number.", field="max_tokens")
+    return value
 
 
 def _number(table: Mapping[str, Any], key: str, origin: str) -> float:

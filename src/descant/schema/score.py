@@ -20,9 +20,9 @@ class Answer:
     label: str | None
     probabilities: Mapping[str, float]
     """Over the label set, summing to 1, calibrated where the adapter has a calibration; empty when
-    unanswered."""
+    unanswered, and where the answer is a text."""
     confidence: float | None
-    """The probability of `label`."""
+    """The probability of `label`; None of a text."""
     adapter: AdapterRef | None
     source: str = "model"
     """Who answered; a scorecard may keep several sources side by side."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from descant.engine import ScoreRequest, ScoreResult
+from descant.engine import GenerateRequest, GenerateResult, ScoreRequest, ScoreResult
+from descant.llm import ScorePlan
 from descant.schema import (
     DescantError,
     Indicator,
@@ -19,7 +21,7 @@ from descant.schema import (
 )
 from descant.schema.errors import ContextTooLong, InputError, OutOfBlocks
 from descant.server.body import Body, Text
-from descant.server.generations import unless_gone
+from descant.server.generations import together, unless_gone
 from descant.server.keys import identify
 from descant.server.service import Service
 
@@ -81,7 +83,8 @@ def scores_router(service: Service) -> APIRouter:
         outcome = None
         if plan.request is not None:
             outcome = await unless_gone(request, _outcome(service, plan.request))
-        scorecard = service.llm.scorecard(plan, outcome, service.clock() - started)
+        texts = await unless_gone(request, _texts(service, plan))
+        scorecard = service.llm.scorecard(plan, outcome, service.clock() - started, texts)
         request.state.usage = {
             "tokens_read": scorecard.usage.tokens_read,
             "tokens_shared": scorecard.usage.tokens_shared,
@@ -98,6 +101,26 @@ async def _outcome(service: Service, request: ScoreRequest) -> ScoreResult | Des
         return await service.engine.score(request)
     except (ContextTooLong, OutOfBlocks) as error:
         return error
+
+
+async def _texts(service: Service, plan: ScorePlan) -> dict[str, GenerateResult | DescantError]:
+    """Return what is written for the indicators whose answer is a text."""
+    written: dict[str, GenerateResult | DescantError] = {}
+    for names in plan.text_rounds():
+        found = await together(_text(service, plan.texts[name]) for name in names)
+        written |= dict(zip(names, found, strict=True))
+    return written
+
+
+async def _text(service: Service, request: GenerateRequest) -> GenerateResult | DescantError:
+    try:
+        async with aclosing(service.engine.generate(request)) as words:
+            async for word in words:
+                if isinstance(word, GenerateResult):
+                    return word
+    except (ContextTooLong, OutOfBlocks) as error:
+        return error
+    raise AssertionError("a generation ends with its result")
 
 
 def _choose(known: Sequence[Indicator], names: Sequence[str] | None) -> tuple[Indicator, ...]:

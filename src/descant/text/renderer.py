@@ -67,6 +67,10 @@ class Renderer:
         """Return the ids of a label behind a tail, with nothing after it."""
         return self._tokenizer.encode(label, follows=True)
 
+    def render_answer(self, text: str) -> list[int]:
+        """Return the ids of a text behind a tail, with the token that ends an answer."""
+        return [*self.render_label(text), *sorted(self._tokenizer.eos_ids)[:1]]
+
     def render_labels(self, labels: Sequence[str]) -> list[list[int]]:
         """Return, for every label of a set, the ids that tell it from the others.
 
@@ -74,8 +78,7 @@ class Renderer:
         it shares with no other: most sets become one token a label. A label that begins another is
         followed by the token that ends an answer.
         """
-        ending = sorted(self._tokenizer.eos_ids)[:1]
-        whole = [[*self.render_label(label), *ending] for label in labels]
+        whole = [self.render_answer(label) for label in labels]
         return [
             ids[: 1 + max(_num_shared(ids, other) for other in whole if other is not ids)]
             for ids in whole

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from descant.data import Example, build_examples, data_hash
+from descant.data import Example, answer_lists, build_examples, data_hash
 from descant.model import LoadedModel
 from descant.schema import Indicator, LabelledTranscript
-from descant.schema.errors import InvalidData
+from descant.schema.errors import InvalidData, join_errors
 from descant.text import Renderer
 from descant.training.hyperparameters import Hyperparameters
 from descant.training.objective import Question
@@ -48,7 +48,12 @@ class Lessons:
     @cached_property
     def questions(self) -> list[Question]:
         """The indicators as token ids."""
-        return questions_for(self.indicators, self.renderer)
+        return questions_for(self.indicators, self.renderer, self.answers)
+
+    @cached_property
+    def answers(self) -> dict[str, tuple[str, ...]]:
+        """By indicator name: its labels, or every text that is learned or judged by."""
+        return answer_lists([*self.rows, *self.dev], self.indicators)
 
     @cached_property
     def examples(self) -> list[Example]:
@@ -68,16 +73,47 @@ class Lessons:
     def _examples(self, rows: Sequence[LabelledTranscript]) -> list[Example]:
         longest = max(len(q.tail_ids) + max(map(len, q.labels)) for q in self.questions)
         limit = self.base.config.max_positions - longest
-        return build_examples(rows, self.indicators, self.renderer, limit)
+        return build_examples(rows, self.indicators, self.renderer, limit, self.answers)
 
 
-def questions_for(indicators: Sequence[Indicator], renderer: Renderer) -> list[Question]:
-    """Return the indicators as token ids."""
+def questions_for(
+    indicators: Sequence[Indicator],
+    renderer: Renderer,
+    answers: Mapping[str, Sequence[str]] | None = None,
+) -> list[Question]:
+    """Return the indicators as token ids; `answers` holds the texts of those that have no labels.
+
+    Raises:
+        InvalidData: texts are longer than their indicator allows.
+    """
     return [
         Question(
             indicator.name,
             tuple(renderer.render_tail(indicator)),
-            tuple(map(tuple, renderer.render_labels(indicator.labels))),
+            _texts(indicator, renderer, (answers or {})[indicator.name])
+            if indicator.is_text
+            else tuple(map(tuple, renderer.render_labels(indicator.labels))),
+            indicator.is_text,
         )
         for indicator in indicators
     ]
+
+
+def _texts(
+    indicator: Indicator, renderer: Renderer, texts: Sequence[str]
+) -> tuple[tuple[int, ...], ...]:
+    assert indicator.max_tokens is not None, "an indicator says so itself"
+    rendered = [tuple(renderer.render_answer(text)) for text in texts]
+    too_long = [
+        InvalidData(
+            f"labels.{indicator.name}: {text!r} has {len(ids)} tokens, more than "
+            f"{indicator.max_tokens}.",
+            field=f"labels.{indicator.name}",
+            remedy="Write it shorter, or raise the indicator's max_tokens.",
+        )
+        for text, ids in zip(texts, rendered, strict=True)
+        if len(ids) > indicator.max_tokens
+    ]
+    if too_long:
+        raise join_errors(too_long)
+    return tuple(rendered)

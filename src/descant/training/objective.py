@@ -29,11 +29,13 @@ class Question:
     tail_ids: tuple[int, ...]
     """Begins with the invocation."""
     labels: tuple[tuple[int, ...], ...]
+    """Where the answer is a text: all that were written."""
+    is_text: bool = False
 
     @property
     def is_closed(self) -> bool:
         """True when every label is one token."""
-        return all(len(label) == 1 for label in self.labels)
+        return not self.is_text and all(len(label) == 1 for label in self.labels)
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,12 @@ def weights_by_question(
 def label_weights(
     targets: Sequence[Mapping[str, int]], question: Question, power: float
 ) -> list[float]:
-    """Return a weight per label: (1 / frequency) ** power, scaled to a mean of 1 over the data."""
+    """Return a weight per label: (1 / frequency) ** power, scaled to a mean of 1 over the data.
+
+    Texts all weigh the same.
+    """
+    if question.is_text:
+        return [1.0] * len(question.labels)
     counts = [0] * len(question.labels)
     for labels in targets:
         if question.name in labels:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -23,11 +24,13 @@ from descant.engine import (
     Engine,
     EngineConfig,
     GenerateRequest,
+    GenerateResult,
     SamplingParams,
     ScoreRequest,
     ScoreResult,
     Tail,
 )
+from descant.llm.score_plan import ScorePlan, Written, to_scorecard
 from descant.model import LoadedModel, LoraAdapter, find_invocation, load_adapter, load_model
 from descant.registry import find_adapters, resolve_adapter
 from descant.schema import (
@@ -40,7 +43,6 @@ from descant.schema import (
     Quantization,
     Scorecard,
     Transcript,
-    Usage,
     check_quantization,
     load_indicators,
     parse_indicator,
@@ -70,21 +72,6 @@ class Generation:
     """``stop`` or ``length``."""
     prompt_tokens: int
     output_tokens: int
-
-
-@dataclass(frozen=True)
-class ScorePlan:
-    """A scorecard to be: what is asked, what cannot be, and the request for the rest."""
-
-    transcript: Transcript
-    asked: tuple[Indicator, ...]
-    tails: Mapping[str, Tail]
-    """By indicator name."""
-    calibrations: Mapping[str, Calibration | None]
-    """How the probabilities of each tail are to be calibrated."""
-    refused: Mapping[str, Answer]
-    request: ScoreRequest | None
-    """None when nothing can be asked."""
 
 
 class LLM:
@@ -260,41 +247,45 @@ class LLM:
         Raises:
             InvalidTranscript: there is nothing to read in the conversation.
         """
+        prefix_ids = tuple(self.renderer.render_transcript(transcript))
         tails: dict[str, Tail] = {}
+        texts: dict[str, GenerateRequest] = {}
         calibrations: dict[str, Calibration | None] = {}
         refused: dict[str, Answer] = {}
         for indicator in asked:
             try:
                 content = self._content(indicator.adapter)
-                tails[indicator.name] = self._tail(indicator, content)
-                calibrations[indicator.name] = content.calibration
+                tail = self._tail(indicator, content)
+                if indicator.is_text:
+                    texts[indicator.name] = self._text_request(indicator, prefix_ids, tail)
+                else:
+                    tails[indicator.name] = tail
+                    calibrations[indicator.name] = content.calibration
             except DescantError as error:
                 refused[indicator.name] = unanswered(indicator.name, str(error))
-        prefix_ids = tuple(self.renderer.render_transcript(transcript))
         request = ScoreRequest(prefix_ids, tuple(tails.values()), salt, priority, deadline_s)
         return ScorePlan(
-            transcript, tuple(asked), tails, calibrations, refused, request if tails else None
+            transcript,
+            tuple(asked),
+            tails,
+            calibrations,
+            refused,
+            request if tails else None,
+            {
+                name: replace(text, salt=salt, priority=priority, deadline_s=deadline_s)
+                for name, text in texts.items()
+            },
         )
 
     def scorecard(
-        self, plan: ScorePlan, outcome: ScoreResult | DescantError | None, time_s: float
+        self,
+        plan: ScorePlan,
+        outcome: ScoreResult | DescantError | None,
+        time_s: float,
+        texts: Mapping[str, Written] | None = None,
     ) -> Scorecard:
-        """Put the engine's outcome of a plan into words; None where nothing could be asked."""
-        answers = dict(plan.refused)
-        usage = Usage(0, 0, time_s)
-        if isinstance(outcome, DescantError):
-            answers |= {name: unanswered(name, str(outcome)) for name in plan.tails}
-        elif outcome is not None:
-            usage = Usage(outcome.num_read, outcome.num_shared, time_s)
-            scores = dict(zip(plan.tails, outcome.log_probabilities, strict=True))
-            answers |= {
-                indicator.name: _answer(plan, indicator, scores[indicator.name].exp().tolist())
-                for indicator in plan.asked
-                if indicator.name in scores
-            }
-        return Scorecard(
-            plan.transcript.id, tuple(answers[indicator.name] for indicator in plan.asked), usage
-        )
+        """Put the engine's outcomes of a plan into words; None where nothing could be asked."""
+        return to_scorecard(plan, outcome, time_s, texts or {}, self.tokenizer.decode)
 
     def _score_batch(
         self, batch: Sequence[Transcript], asked: Sequence[Indicator]
@@ -303,10 +294,29 @@ class LLM:
         plans = [self.plan(transcript, asked) for transcript in batch]
         outcomes = iter(self.engine.run([p.request for p in plans if p.request is not None]))
         results = [None if plan.request is None else next(outcomes) for plan in plans]
+        texts = self._texts(plans)
         share_s = (self._clock() - started) / len(batch)
-        for plan, result in zip(plans, results, strict=True):
+        for plan, result, written in zip(plans, results, texts, strict=True):
             assert result is None or isinstance(result, ScoreResult | DescantError)
-            yield self.scorecard(plan, result, share_s)
+            yield self.scorecard(plan, result, share_s, written)
+
+    def _texts(self, plans: Sequence[ScorePlan]) -> list[dict[str, Written]]:
+        """Return what is written for each plan."""
+        written: list[dict[str, Written]] = [{} for _ in plans]
+        for names in zip_longest(*(plan.text_rounds() for plan in plans), fillvalue=()):
+            asked = [(at, name) for at, own in enumerate(names) for name in own]
+            outcomes = self.engine.run([plans[at].texts[name] for at, name in asked])
+            for (at, name), outcome in zip(asked, outcomes, strict=True):
+                assert isinstance(outcome, GenerateResult | DescantError)
+                written[at][name] = outcome
+        return written
+
+    def _text_request(
+        self, indicator: Indicator, prefix_ids: tuple[int, ...], tail: Tail
+    ) -> GenerateRequest:
+        assert indicator.max_tokens is not None, "an indicator says so itself"
+        sampling = SamplingParams(indicator.max_tokens, 0.0, stop_token_ids=self.tokenizer.eos_ids)
+        return GenerateRequest((*prefix_ids, *tail.token_ids), sampling, tail.adapter)
 
     def _tail(self, indicator: Indicator, content: FolderContent) -> Tail:
         if content.labels not in (None, indicator.labels):
@@ -362,20 +372,3 @@ class LLM:
 
 def _is_path(name: str) -> bool:
     return len(Path(name).parts) != 1
-
-
-def _answer(plan: ScorePlan, indicator: Indicator, probabilities: list[float]) -> Answer:
-    adapter, calibration = plan.tails[indicator.name].adapter, plan.calibrations[indicator.name]
-    assert adapter is not None
-    raw = dict(zip(indicator.labels, probabilities, strict=True))
-    by_label = raw if calibration is None else calibration.apply(raw)
-    # Between equals the raw ones decide, so that no temperature changes a label.
-    label = max(by_label, key=lambda name: (by_label[name], raw[name]))
-    return Answer(
-        indicator.name,
-        label,
-        by_label,
-        by_label[label],
-        AdapterRef(adapter.name, adapter.content_hash),
-        raw_probabilities=None if calibration is None else raw,
-    )
