@@ -32,6 +32,8 @@ class NonInferiority:
     """How likely a result at least as good is where the new one is worse by the margin."""
     worse_p_value: float
     """How likely a result at least as bad is where the new one is as good as the old."""
+    better_p_value: float
+    """How likely a result at least as good is where the new one is as good as the old."""
 
     @property
     def is_shown(self) -> bool:
@@ -40,7 +42,7 @@ class NonInferiority:
 
 
 def proportion_non_inferiority(
-    wins: int, losses: int, total: int, margin: float, alpha: float = 0.05
+    wins: float, losses: float, total: float, margin: float, alpha: float = 0.05
 ) -> NonInferiority:
     """Return the score test of paired proportions: `wins` only the new one had right, of `total`.
 
@@ -50,11 +52,12 @@ def proportion_non_inferiority(
     """
     low, high = tango_interval(wins, losses, total, 1 - 2 * alpha)
     p_value = float(norm.sf(tango_score(wins, losses, total, -margin)))
-    worse = float(norm.cdf(tango_score(wins, losses, total, 0.0)))
-    return NonInferiority((wins - losses) / total, low, high, margin, p_value, worse)
+    worse, better = norm.cdf([1, -1] * np.full(2, tango_score(wins, losses, total, 0.0)))
+    value = (wins - losses) / total
+    return NonInferiority(value, low, high, margin, p_value, float(worse), float(better))
 
 
-def tango_score(wins: int, losses: int, total: int, difference: float) -> float:
+def tango_score(wins: float, losses: float, total: float, difference: float) -> float:
     """Return how many standard errors the observed difference lies above a supposed one.
 
     Source:
@@ -69,7 +72,7 @@ def tango_score(wins: int, losses: int, total: int, difference: float) -> float:
     return 0.0 if variance <= 0 or above == 0 else above / math.sqrt(variance)
 
 
-def tango_interval(wins: int, losses: int, total: int, confidence: float = 0.95) -> Interval:
+def tango_interval(wins: float, losses: float, total: float, confidence: float = 0.95) -> Interval:
     """Return the differences of paired proportions that the score test does not refuse."""
     bound = float(norm.ppf((1 + confidence) / 2))
     value = (wins - losses) / total
@@ -115,6 +118,7 @@ def non_inferiority(
         margin,
         float((1 + (below <= -margin).sum()) / (1 + len(below))),
         float((1 + (above >= 0).sum()) / (1 + len(above))),
+        float((1 + (below <= 0).sum()) / (1 + len(below))),
     )
 
 

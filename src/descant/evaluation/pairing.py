@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from descant.evaluation.statistics import (
 from descant.evaluation.task import Outcome, Predictions
 from descant.schema import Indicator
 from descant.schema.errors import InvalidData
+
+Counted = Literal["right", "answered"]
 
 
 @dataclass(frozen=True)
@@ -99,18 +102,33 @@ class Pairing:
 
     def clustered(self, cluster_of: Mapping[str, str]) -> Pairing:
         """Return conversations with the same cluster as one; one that has none stands for itself."""
-        clusters = [cluster_of.get(id, id) for id in self.ids]
+        if not cluster_of:
+            return self
+        clusters = self.clusters(cluster_of)
         summed = cluster_tallies(self.tallies, clusters)
         return replace(self, ids=tuple(dict.fromkeys(clusters)), tallies=summed)
 
     def split(self) -> Split:
         """Return who was right how often; before clustering, one question at a time."""
-        right = np.diagonal(self.tallies[..., :-1], axis1=-2, axis2=-1).sum(axis=-1)
-        asked = int(self.tallies[:, 0].sum())
-        one, other = right[:, 0], right[:, 1]
-        both = int(np.minimum(one, other).sum())
-        only_one, only_other = int(one.sum()) - both, int(other.sum()) - both
-        return Split(both, only_one, only_other, asked - both - only_one - only_other)
+        wins, losses, asked = (int(count) for count in self.counts("right").sum(axis=0))
+        both = int(_right(self.tallies)[:, 0].sum()) - wins
+        return Split(both, wins, losses, asked - both - wins - losses)
+
+    def counts(self, what: Counted) -> IntArray:
+        """Return questions that only the one, and only the other, has right (or answered), and all.
+
+        ``[N, 3]``, by conversation; before clustering, one question at a time.
+        """
+        each = (
+            _right(self.tallies) if what == "right" else self.tallies[..., :-1].sum(axis=(-2, -1))
+        )
+        wins = np.maximum(each[:, 0] - each[:, 1], 0).sum(axis=-1)
+        losses = np.maximum(each[:, 1] - each[:, 0], 0).sum(axis=-1)
+        return np.stack([wins, losses, self.tallies[:, 0].sum(axis=(1, 2, 3))], axis=1)
+
+    def clusters(self, cluster_of: Mapping[str, str]) -> list[str]:
+        """Return the cluster of each conversation; one that has none stands for itself."""
+        return [cluster_of.get(id, id) for id in self.ids]
 
     def values(self, measure: Measure) -> FloatArray:
         """Return the mean of a measure over the indicators, ``[2]``; NaN where none has it."""
@@ -158,6 +176,11 @@ def estimate_of(value: float, interval: tuple[float, float] | None) -> Estimate 
         return None
     low, high = interval
     return Estimate(value, min(value, low), max(value, high))
+
+
+def _right(tallies: IntArray) -> IntArray:
+    right: IntArray = np.diagonal(tallies[..., :-1], axis1=-2, axis2=-1).sum(axis=-1)
+    return right
 
 
 def _check_same(indicator: Indicator, one: Sequence[Outcome], other: Sequence[Outcome]) -> None:
