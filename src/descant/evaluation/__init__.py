@@ -38,6 +38,7 @@ from descant.evaluation.protected import Breakage, ProtectedExample, find_breaka
 from descant.evaluation.ranking import Ranking
 from descant.evaluation.release import ReleaseEvidence, decide_release
 from descant.evaluation.release_policy import ReleaseCheck, ReleaseDecision, ReleasePolicy
+from descant.evaluation.release_simulation import ReleaseWorld, VerdictShares, simulate_releases
 from descant.evaluation.reliability import Forecasts, Reliability, reliability
 from descant.evaluation.report import EvaluationReport, ReportRow, build_report
 from descant.evaluation.row_scores import MeanScore, Unscored, mean_score, score_rows
@@ -100,6 +101,7 @@ __all__ = [
     "ReleaseDecision",
     "ReleaseEvidence",
     "ReleasePolicy",
+    "ReleaseWorld",
     "Reliability",
     "ReportRow",
     "Slice",
@@ -109,6 +111,7 @@ __all__ = [
     "Split",
     "Task",
     "Unscored",
+    "VerdictShares",
     "agreement",
     "benjamini_hochberg_p_values",
     "bootstrap_interval",
@@ -141,6 +144,7 @@ __all__ = [
     "run_task",
     "score_indicator",
     "score_rows",
+    "simulate_releases",
     "slices_by",
     "slices_by_field",
     "slices_by_length",

@@ -17,6 +17,8 @@ from scipy.stats import norm
 
 from descant.evaluation.statistics import FloatArray, IntArray, Interval, bootstrap_values
 
+_ALL = 1 - 1e-9
+
 
 @dataclass(frozen=True)
 class NonInferiority:
@@ -80,8 +82,9 @@ def tango_interval(wins: float, losses: float, total: float, confidence: float =
     def beyond(sign: float) -> Callable[[float], float]:
         return lambda supposed: tango_score(wins, losses, total, supposed) - sign * bound
 
-    low = -1.0 if value <= -1 else brentq(beyond(1), -1.0, value)
-    high = 1.0 if value >= 1 else brentq(beyond(-1), value, 1.0)
+    # At the very ends nothing can vary and the score is not defined.
+    low = -1.0 if value <= -_ALL else brentq(beyond(1), -_ALL, value)
+    high = 1.0 if value >= _ALL else brentq(beyond(-1), value, _ALL)
     return Interval(float(low), float(high))
 
 
