@@ -20,7 +20,8 @@ from benchmarks.methods.rows import STUDIES
 from benchmarks.star.machine import describe
 
 from descant.evaluation import Estimate, bootstrap_interval
-from descant.evaluation.statistics import FloatArray, IntArray, macro_f1
+from descant.evaluation.measures import macro_f1
+from descant.evaluation.statistics import FloatArray, IntArray
 
 RESULTS = Path(__file__).parent.parent / "results"
 AGAINST = "plain_lora"

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from descant.evaluation.comparison import compare_answers, holm_p_values, mcnemar_p_value
+from descant.evaluation.comparison import compare_answers
 from descant.evaluation.scorers import score_indicator
+from descant.evaluation.significance import holm_p_values, mcnemar_p_value
 from tests.evaluation.outcomes import BINARY, INTENT, Pair, outcomes
 
 p_values = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8)

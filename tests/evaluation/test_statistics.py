@@ -8,16 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from descant.evaluation.measures import f1_bounds, label_f1s, macro_f1, positive_f1
 from descant.evaluation.scorers import tallies_of
 from descant.evaluation.statistics import (
     FloatArray,
     IntArray,
     Interval,
     bootstrap_interval,
-    f1_bounds,
-    label_f1s,
-    macro_f1,
-    positive_f1,
     wilson_interval,
 )
 from descant.schema import Indicator

@@ -5,7 +5,9 @@ One conversation a line, in a file or a ``.gz`` file::
     {"id": "call-1", "turns": [{"speaker": "agent", "text": "Hello"}], "labels": {"greeting": "yes"}}
 
 ``labels`` may be left out; a label of null means not applicable or unclear. A teacher's soft labels
-and votes stand beside them (see `descant.data.soft_labels`). Unknown keys are errors.
+and votes stand beside them (see `descant.data.soft_labels`). ``fields`` may hold texts about the
+conversation, such as ``{"agent": "17", "language": "de", "time": "2026-03-01"}``. Unknown keys are
+errors.
 Control characters in speakers and texts are harmless after reading: line ends become ``\n``, tabs
 stay, the others are dropped.
 """
@@ -77,10 +79,10 @@ def parse_row(table: Mapping[str, Any], origin: str) -> LabelledTranscript:
 
     Raises:
         InvalidTranscript: the conversation is empty or malformed, or has an unknown key.
-        InvalidData: ``labels`` is not a table of texts and nulls, or what stands beside them is
-            not a table of numbers.
+        InvalidData: ``labels`` is not a table of texts and nulls, what stands beside them is not a
+            table of numbers, or ``fields`` is not a table of texts.
     """
-    _check_keys(table, ("id", "turns", "labels", "probabilities", "weights"), origin)
+    _check_keys(table, ("id", "turns", "labels", "probabilities", "weights", "fields"), origin)
     turns = table.get("turns")
     if not isinstance(turns, list):
         raise InvalidTranscript(f"{origin}: turns must be a list.", field="turns")
@@ -92,6 +94,7 @@ def parse_row(table: Mapping[str, Any], origin: str) -> LabelledTranscript:
         labels,
         parse_probabilities(table.get("probabilities", {}), labels, origin),
         parse_weights(table.get("weights", {}), labels, origin),
+        _parse_fields(table.get("fields", {}), origin),
     )
 
 
@@ -183,6 +186,17 @@ def _parse_labels(labels: object, origin: str) -> dict[str, str | None]:
     return labels
 
 
+def _parse_fields(fields: object, origin: str) -> dict[str, str]:
+    if not isinstance(fields, dict):
+        raise InvalidData(f"{origin}: fields must be an object.", field="fields")
+    for name, value in fields.items():
+        if not isinstance(value, str) or _SURROGATE.search(value):
+            raise InvalidData(
+                f"{origin}: field {name!r} must be a text, not {value!r}.", field=f"fields.{name}"
+            )
+    return {name: clean_text(value) for name, value in fields.items()}
+
+
 def _check_keys(table: Mapping[str, Any], known: Sequence[str], origin: str) -> None:
     unknown = sorted(set(table) - set(known))
     if unknown:
@@ -223,4 +237,5 @@ def _tables(rows: Iterable[LabelledTranscript], path: Path) -> Iterator[dict[str
         line_of[row.transcript.id] = number
         turns = [{"speaker": turn.speaker, "text": turn.text} for turn in row.transcript.turns]
         table: dict[str, Any] = {"id": row.transcript.id, "turns": turns}
-        yield {**table, "labels": dict(row.labels), **soft_label_tables(row)}
+        fields = {"fields": dict(row.fields)} if row.fields else {}
+        yield {**table, "labels": dict(row.labels), **soft_label_tables(row), **fields}

@@ -52,6 +52,7 @@ def with_verdicts(
         _others(row.labels, verdicts) | {name: verdict.label for name, verdict in known.items()},
         _others(row.probabilities, verdicts) | probabilities,
         _others(row.weights, verdicts) | weights,
+        row.fields,
     )
 
 

@@ -1,5 +1,6 @@
 """How well a completer answers, with intervals, beside a baseline; no tensors."""
 
+from descant.evaluation.agreement import Agreement, agreement
 from descant.evaluation.bag_of_words import BagOfWords
 from descant.evaluation.calibration import (
     CalibrationConfig,
@@ -9,24 +10,69 @@ from descant.evaluation.calibration import (
 )
 from descant.evaluation.comparison import (
     Comparison,
+    MeanComparison,
     compare_answers,
-    holm_p_values,
-    mcnemar_p_value,
+    compare_paired,
 )
-from descant.evaluation.paired import MeanComparison, compare_paired
+from descant.evaluation.design_effect import clustered_non_inferiority, clustered_share
+from descant.evaluation.free_text import rouge_l
+from descant.evaluation.measure_results import LabelResult
+from descant.evaluation.measures import MEASURES
+from descant.evaluation.noise_floor import NoiseFloor, noise_floor
+from descant.evaluation.non_inferiority import (
+    NonInferiority,
+    non_inferiority,
+    proportion_non_inferiority,
+)
+from descant.evaluation.orders import OrderResult, compare_orders, order_score
+from descant.evaluation.pairing import Pairing, Split
+from descant.evaluation.power import (
+    PowerConfig,
+    PowerPlan,
+    detectable_difference,
+    non_inferiority_rows,
+    plan_power,
+    rows_needed,
+)
+from descant.evaluation.protected import Breakage, ProtectedExample, find_breakages
+from descant.evaluation.ranking import Ranking
+from descant.evaluation.release import ReleaseEvidence, decide_release
+from descant.evaluation.release_policy import ReleaseCheck, ReleaseDecision, ReleasePolicy
+from descant.evaluation.release_simulation import ReleaseWorld, VerdictShares, simulate_releases
 from descant.evaluation.reliability import Forecasts, Reliability, reliability
 from descant.evaluation.report import EvaluationReport, ReportRow, build_report
+from descant.evaluation.row_scores import MeanScore, Unscored, mean_score, score_rows
 from descant.evaluation.scorers import IndicatorResult, score_indicator
+from descant.evaluation.significance import (
+    benjamini_hochberg_p_values,
+    holm_p_values,
+    mcnemar_p_value,
+    permutation_p_value,
+)
+from descant.evaluation.slices import (
+    Slice,
+    SliceReport,
+    SliceResult,
+    slices_by,
+    slices_by_field,
+    slices_by_length,
+    slices_by_time,
+    worst_slices,
+)
 from descant.evaluation.statistics import (
     Estimate,
     Interval,
     bootstrap_interval,
+    cluster_tallies,
     wilson_interval,
 )
+from descant.evaluation.structures import SlotResult, exact_match, format_validity, slot_scores
 from descant.evaluation.task import Completer, Outcome, Predictions, Task, run_task
 
 __all__ = [
+    "Agreement",
     "BagOfWords",
+    "Breakage",
     "CalibrationConfig",
     "CalibrationFit",
     "CalibrationMethod",
@@ -37,21 +83,73 @@ __all__ = [
     "Forecasts",
     "IndicatorResult",
     "Interval",
+    "LabelResult",
+    "MEASURES",
     "MeanComparison",
+    "MeanScore",
+    "NoiseFloor",
+    "NonInferiority",
+    "OrderResult",
     "Outcome",
+    "Pairing",
+    "PowerConfig",
+    "PowerPlan",
     "Predictions",
+    "ProtectedExample",
+    "Ranking",
+    "ReleaseCheck",
+    "ReleaseDecision",
+    "ReleaseEvidence",
+    "ReleasePolicy",
+    "ReleaseWorld",
     "Reliability",
     "ReportRow",
+    "Slice",
+    "SliceReport",
+    "SliceResult",
+    "SlotResult",
+    "Split",
     "Task",
+    "Unscored",
+    "VerdictShares",
+    "agreement",
+    "benjamini_hochberg_p_values",
     "bootstrap_interval",
     "build_report",
+    "cluster_tallies",
+    "clustered_non_inferiority",
+    "clustered_share",
     "compare_answers",
+    "compare_orders",
+    "compare_paired",
+    "decide_release",
+    "detectable_difference",
+    "exact_match",
+    "find_breakages",
     "fit_calibration",
+    "format_validity",
     "holm_p_values",
     "mcnemar_p_value",
+    "mean_score",
+    "noise_floor",
+    "non_inferiority",
+    "non_inferiority_rows",
+    "order_score",
+    "permutation_p_value",
+    "plan_power",
+    "proportion_non_inferiority",
     "reliability",
-    "compare_paired",
+    "rouge_l",
+    "rows_needed",
     "run_task",
     "score_indicator",
+    "score_rows",
+    "simulate_releases",
+    "slices_by",
+    "slices_by_field",
+    "slices_by_length",
+    "slices_by_time",
+    "slot_scores",
     "wilson_interval",
+    "worst_slices",
 ]

@@ -11,17 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
-from descant.evaluation.scorers import tallies_of
-from descant.evaluation.statistics import (
-    Estimate,
-    FloatArray,
-    IntArray,
-    bootstrap_interval,
-    macro_f1,
-)
-from descant.evaluation.task import Outcome
+from descant.evaluation.measures import macro_f1, ratio
+from descant.evaluation.pairing import Pairing, estimate_of, mean_over_indicators
+from descant.evaluation.significance import mcnemar_p_value
+from descant.evaluation.statistics import Estimate, FloatArray, IntArray, bootstrap_interval
+from descant.evaluation.task import Outcome, Predictions
 from descant.schema import Indicator
 
 
@@ -42,54 +37,60 @@ class Comparison:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class MeanComparison:
+    """The mean macro-F1 of two completers over the indicators, and one against the other."""
+
+    conversations: int
+    first: float
+    second: float
+    difference: Estimate
+    """First less second."""
+    ratio: Estimate | None
+    """First over second; None where the second is 0."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dictionaries."""
+        return asdict(self)
+
+
 def compare_answers(
     indicator: Indicator, one: Sequence[Outcome], other: Sequence[Outcome], seed: int = 0
 ) -> Comparison:
-    """Compare answers to the same questions in the same order; the seed is the bootstrap's."""
-    is_right = [
-        [outcome.answer.label == outcome.expected for outcome in side] for side in (one, other)
-    ]
-    pairs = list(zip(*is_right, strict=True))
-    only_one, only_other = pairs.count((True, False)), pairs.count((False, True))
-    tallies = np.stack([tallies_of(indicator, side) for side in (one, other)], axis=1)
+    """Compare answers to the same questions in the same order; the seed is the bootstrap's.
+
+    Raises:
+        InvalidData: they are not of the same conversations.
+    """
+    sides = (Predictions(indicator.name, tuple(side)) for side in (one, other))
+    pairing = Pairing.of((indicator,), *sides)
+    split = pairing.split()
+    p_value = mcnemar_p_value(split.only_one, split.only_other)
     return Comparison(
-        _gain_estimate(tallies, seed), only_one, only_other, mcnemar_p_value(only_one, only_other)
+        pairing.difference(macro_f1, seed=seed), split.only_one, split.only_other, p_value
     )
 
 
-def mcnemar_p_value(only_one_right: int, only_other_right: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test; 1 where the two never differ.
+def compare_paired(
+    indicators: Sequence[Indicator], first: Predictions, second: Predictions, seed: int = 0
+) -> MeanComparison | None:
+    """Compare predictions of one task; None of nothing; the seed is the bootstrap's.
 
-    Source:
-        McNemar, Note on the Sampling Error of the Difference Between Correlated Proportions or
-        Percentages, 1947; in its exact form a sign test of the conversations that differ.
+    Raises:
+        InvalidData: they are not of the same conversations and indicators.
     """
-    differing = only_one_right + only_other_right
-    return float(binomtest(only_one_right, differing).pvalue) if differing else 1.0
-
-
-def holm_p_values(p_values: Sequence[float]) -> list[float]:
-    """Return p-values for many questions asked at once, in the same order.
-
-    Source:
-        Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
-    """
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.maximum.accumulate(np.asarray(p_values)[order] * factors)
-    return [float(value) for value in np.minimum(adjusted, 1.0)]
-
-
-def _gain_estimate(tallies: IntArray, seed: int) -> Estimate | None:
-    found = bootstrap_interval(tallies, _gain, seed=seed)
-    if found is None:
+    pairing = Pairing.of(indicators, first, second)
+    difference = pairing.difference(macro_f1, seed=seed)
+    if difference is None:
         return None
-    value = float(_gain(tallies.sum(axis=0)))
-    return Estimate(value, min(value, found.low), max(value, found.high))
+    means = pairing.values(macro_f1)
+    whole = float(_ratios(pairing.tallies.sum(axis=0)[None])[0])
+    interval = bootstrap_interval(pairing.tallies, _ratios, seed=seed)
+    return MeanComparison(
+        len(pairing), float(means[0]), float(means[1]), difference, estimate_of(whole, interval)
+    )
 
 
-def _gain(tally: IntArray) -> FloatArray:
-    """Return the gain in macro-F1, ``[..., 2, L, L + 1]`` to ``[...]``."""
-    scores = macro_f1(tally)
-    return np.asarray(scores[..., 0] - scores[..., 1])
+def _ratios(tally: IntArray) -> FloatArray:
+    means = mean_over_indicators(tally, macro_f1)
+    return ratio(means[:, 0], np.nan_to_num(means[:, 1]))

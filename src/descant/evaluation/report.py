@@ -13,9 +13,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from descant.evaluation.comparison import Comparison, compare_answers, holm_p_values
+from descant.evaluation.comparison import Comparison, compare_answers
 from descant.evaluation.reliability import Reliability
 from descant.evaluation.scorers import IndicatorResult, score_indicator
+from descant.evaluation.significance import holm_p_values
 from descant.evaluation.statistics import Estimate
 from descant.evaluation.task import Predictions
 from descant.schema import Indicator

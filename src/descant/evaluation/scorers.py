@@ -1,4 +1,4 @@
-"""From outcomes to figures: F1 of the positive labels, macro-F1, accuracy, trust in probabilities.
+"""From outcomes to figures: F1 and every other measure, of each label, and trust in probabilities.
 
 Each has its interval. An unanswered indicator is not left out: it counts as missed for its right
 label and as wrong in the accuracy, and is counted on its own; it has no probabilities to be judged. A
@@ -7,13 +7,16 @@ score that is not defined is None, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score
 
+from descant.evaluation.measure_results import LabelResult, label_results, measure_estimates
+from descant.evaluation.measures import f1_bounds, macro_f1, positive_f1
+from descant.evaluation.ranking import Ranking, ranking
 from descant.evaluation.reliability import Forecasts, Reliability, reliability
 from descant.evaluation.statistics import (
     Estimate,
@@ -21,9 +24,6 @@ from descant.evaluation.statistics import (
     IntArray,
     Interval,
     bootstrap_interval,
-    f1_bounds,
-    macro_f1,
-    positive_f1,
     wilson_interval,
 )
 from descant.evaluation.task import Outcome
@@ -48,6 +48,12 @@ class IndicatorResult:
     accuracy: Estimate | None
     reliability: Reliability | None
     """Of the probabilities; None when there are none."""
+    measures: Mapping[str, Estimate | None] = field(default_factory=dict)
+    """By name, see `descant.evaluation.measures`; empty without a labelled conversation."""
+    labels: Mapping[str, LabelResult] = field(default_factory=dict)
+    """By label; empty without a labelled conversation."""
+    ranking: Ranking | None = None
+    """Of the probabilities; None unless some rows are positive and some not."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries."""
@@ -61,6 +67,7 @@ def score_indicator(
     pairs = _as_indices(indicator, outcomes)
     positive = [indicator.labels.index(label) for label in indicator.positive]
     num_unanswered = sum(answer == len(indicator.labels) for _, answer in pairs)
+    forecasts, tallies = Forecasts.of(indicator, outcomes), _tallies(pairs, len(indicator.labels))
     return IndicatorResult(
         indicator=indicator.name,
         support=len(pairs),
@@ -70,7 +77,10 @@ def score_indicator(
         f1=_positive_estimate(indicator, pairs, positive, seed),
         macro_f1=_macro_estimate(indicator, pairs, seed),
         accuracy=_accuracy_estimate(pairs),
-        reliability=reliability(Forecasts.of(indicator, outcomes), seed),
+        reliability=reliability(forecasts, seed),
+        measures=measure_estimates(indicator, tallies, seed) if pairs else {},
+        labels=label_results(indicator, tallies.sum(axis=0)) if pairs else {},
+        ranking=ranking(forecasts, positive),
     )
 
 
@@ -93,8 +103,8 @@ def _as_indices(indicator: Indicator, outcomes: Sequence[Outcome]) -> list[tuple
 
 def _tallies(pairs: Sequence[tuple[int, int]], num_labels: int) -> IntArray:
     tallies = np.zeros((len(pairs), num_labels, num_labels + 1), dtype=np.int64)
-    for row, (right, answer) in enumerate(pairs):
-        tallies[row, right, answer] = 1
+    right, answers = np.reshape(np.array(pairs, dtype=np.int64), (-1, 2)).T
+    tallies[np.arange(len(pairs)), right, answers] = 1
     return tallies
 
 

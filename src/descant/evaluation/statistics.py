@@ -4,23 +4,26 @@ Every score here is a function of a tally: how often each right label met each a
 over conversations therefore never touches the conversations again: it draws how many of each kind
 there are.
 
-Key: ``N`` conversations, ``B`` resamples, ``L`` labels. A tally is ``[..., L, L + 1]``, right label
-by answer; the last answer is *unanswered*.
+Key: ``N`` conversations, ``K`` kinds of them, ``B`` resamples. A tally may have any shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Tally = TypeVar("Tally", IntArray, FloatArray)
+BootstrapMethod = Literal["percentile", "bca"]
+
+# 32 MB of float64: what one pass over some of the resamples may hold of any one kind.
+_CELLS_AT_ONCE = 1 << 22
 
 
 class Interval(NamedTuple):
@@ -40,18 +43,23 @@ class Estimate:
 
 
 def bootstrap_interval(
-    tallies: IntArray,
-    statistic: Callable[[IntArray], FloatArray],
+    tallies: Tally,
+    statistic: Callable[[Tally], FloatArray],
     *,
     seed: int,
     resamples: int = 2000,
     confidence: float = 0.95,
+    method: BootstrapMethod = "percentile",
 ) -> Interval | None:
-    """Return the percentile bootstrap interval of a statistic, drawing whole conversations.
+    """Return the bootstrap interval of a statistic, drawing whole conversations.
 
-    `tallies` is ``[N, ...]``, the tally of each conversation; `statistic` maps summed tallies
-    ``[B, ...]`` to ``[B]`` and may give NaN where it is not defined. Those resamples are left out;
-    None when none is left.
+    `tallies` is ``[N, ...]``, the tally of each conversation (or of each cluster, see
+    `cluster_tallies`); `statistic` maps summed tallies ``[B, ...]`` to ``[B]`` and may give NaN where
+    it is not defined. Those resamples are left out; None when none is left.
+
+    Source:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3 (percentile) and 14.3 (BCa,
+        equations 14.9 to 14.15).
     """
     if len(tallies) == 0:
         return None
@@ -59,27 +67,86 @@ def bootstrap_interval(
     values = values[~np.isnan(values)]
     if len(values) == 0:
         return None
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    if method == "bca":
+        tails = _bca_levels(tallies, statistic, values, tails)
+    low, high = np.quantile(values, tails)
     return Interval(float(low), float(high))
 
 
 def bootstrap_values(
-    tallies: Tally, statistic: Callable[[Tally], FloatArray], *, seed: int, resamples: int = 2000
+    tallies: Tally,
+    statistic: Callable[[Tally], FloatArray],
+    *,
+    seed: int,
+    resamples: int = 2000,
+    weights: FloatArray | None = None,
+    size: int | None = None,
 ) -> FloatArray:
     """Return a statistic of resamples of whole conversations, ``[B, ...]``.
 
     `tallies` is ``[N, ...]``, the tally of each conversation; `statistic` maps summed tallies
-    ``[B, ...]``.
+    ``[B, ...]``. `size` conversations are drawn (N where left out), each in proportion to `weights`
+    ``[N]`` (all alike where left out).
     """
-    flat = tallies.reshape(len(tallies), -1)
-    kinds, counts = np.unique(flat, axis=0, return_counts=True)
-    # Conversations with the same tally are interchangeable: the counts of each kind in a resample
-    # are multinomial, exactly as if conversations were drawn one by one.
-    draws = np.random.default_rng(seed).multinomial(
-        len(flat), counts / counts.sum(), size=resamples
-    )
-    return statistic((draws @ kinds).reshape(resamples, *tallies.shape[1:]))
+    kinds = _Kinds.of(tallies, weights)
+    generator = np.random.default_rng(seed)
+    drawn = len(tallies) if size is None else size
+    parts = [
+        statistic(kinds.sums(generator.multinomial(drawn, kinds.shares, size=count), tallies))
+        for count in _counts_at_once(resamples, max(kinds.rows.shape))
+    ]
+    return np.concatenate(parts)
+
+
+def cluster_tallies(tallies: Tally, clusters: Sequence[Hashable]) -> Tally:
+    """Return the summed tallies of each cluster, ``[N, ...]`` to ``[C, ...]``, in order of appearance.
+
+    What has one cause (an agent, a customer, a day) is drawn as a whole: rows that share it are not
+    as many as they look.
+
+    Source:
+        Miller, Adding Error Bars to Evals, 2024, 2.2; Davison and Hinkley, Bootstrap Methods and
+        their Application, 1997, 3.8.
+    """
+    place = {cluster: at for at, cluster in enumerate(dict.fromkeys(clusters))}
+    summed = np.zeros((len(place), *tallies.shape[1:]), dtype=tallies.dtype)
+    np.add.at(summed, [place[cluster] for cluster in clusters], tallies)
+    return summed
+
+
+def acceleration(tallies: Tally, statistic: Callable[[Tally], FloatArray]) -> float:
+    """Return how fast the standard error of a statistic changes with its value, by the jackknife.
+
+    Source:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, equation 14.15.
+    """
+    kinds = _Kinds.of(tallies, None)
+    whole = tallies.sum(axis=0).reshape(-1)[kinds.used]
+    parts = [
+        statistic(kinds.whole_shape((whole - rows), tallies))
+        for rows in np.array_split(kinds.rows, -(-kinds.rows.size // _CELLS_AT_ONCE))
+    ]
+    left_out = np.concatenate(parts)
+    known = ~np.isnan(left_out)
+    counts, values = kinds.counts[known], left_out[known]
+    if len(values) == 0:
+        return 0.0
+    gaps = np.average(values, weights=counts) - values
+    spread = float((counts * gaps**2).sum())
+    return float((counts * gaps**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+
+
+def bias_correction(values: FloatArray, value: float) -> float:
+    """Return how far the median of resamples lies from the score itself, in standard errors.
+
+    Resamples that give the score itself count half on each side. Infinite where all lie on one side.
+
+    Source:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, equation 14.14.
+    """
+    below = (values < value).mean() + (values == value).mean() / 2
+    return float(norm.ppf(below))
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval | None:
@@ -90,46 +157,59 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Int
     return Interval(float(found.low), float(found.high))
 
 
-def positive_f1(tally: IntArray, positive: Sequence[int]) -> FloatArray:
-    """Return the F1 of the positive labels against the rest, ``[..., L, L + 1]`` to ``[...]``.
+@dataclass(frozen=True)
+class _Kinds:
+    """Conversations with the same tally are interchangeable.
 
-    Semantics:
-        2·TP / (2·TP + FP + FN); an unanswered positive is a false negative. NaN where nothing is
-        positive and nothing is called positive.
+    The counts of each kind in a resample are multinomial, exactly as if conversations were drawn one
+    by one. Cells that are empty everywhere are left out.
     """
-    hits = tally[..., positive, :][..., positive].sum(axis=(-2, -1))
-    right = tally[..., positive, :].sum(axis=(-2, -1))
-    called = tally[..., positive].sum(axis=(-2, -1))
-    return _ratio(2 * hits, right + called)
+
+    rows: FloatArray
+    """``[K, U]`` of the used cells."""
+    used: NDArray[np.bool_]
+    counts: FloatArray
+    """``[K]``, or summed weights."""
+
+    @classmethod
+    def of(cls, tallies: Tally, weights: FloatArray | None) -> _Kinds:
+        flat = tallies.reshape(len(tallies), -1)
+        used = np.atleast_1d(flat.any(axis=0))
+        # One cell at least, so that there is something to draw.
+        used[0] = used[0] or not used.any()
+        rows, inverse = np.unique(flat[:, used], axis=0, return_inverse=True)
+        counts = np.bincount(inverse.reshape(-1), weights=weights).astype(np.float64)
+        return cls(rows.astype(np.float64), used, counts)
+
+    @property
+    def shares(self) -> FloatArray:
+        shares: FloatArray = self.counts / self.counts.sum()
+        return shares
+
+    def sums(self, draws: IntArray, tallies: Tally) -> Tally:
+        # Sums of counts stay far below 2^53, so products of floats are exact, and quicker.
+        return self.whole_shape(draws.astype(np.float64) @ self.rows, tallies)
+
+    def whole_shape(self, cells: FloatArray, tallies: Tally) -> Tally:
+        whole = np.zeros((len(cells), len(self.used)), dtype=tallies.dtype)
+        whole[:, self.used] = cells
+        return whole.reshape(len(cells), *tallies.shape[1:])
 
 
-def label_f1s(tally: IntArray) -> FloatArray:
-    """Return the F1 of each label, ``[..., L, L + 1]`` to ``[..., L]``; NaN for unseen labels."""
-    answered = tally[..., :-1]
-    hits = np.diagonal(answered, axis1=-2, axis2=-1)
-    return _ratio(2 * hits, tally.sum(axis=-1) + answered.sum(axis=-2))
+def _counts_at_once(resamples: int, cells: int) -> Iterator[int]:
+    most = max(1, _CELLS_AT_ONCE // cells)
+    for begin in range(0, resamples, most):
+        yield min(most, resamples - begin)
 
 
-def macro_f1(tally: IntArray) -> FloatArray:
-    """Return the mean F1 of the labels that were right or answered, ``[..., L, L + 1]`` to ``[...]``."""
-    f1s = label_f1s(tally)
-    seen = ~np.isnan(f1s)
-    return _ratio(np.where(seen, f1s, 0.0).sum(axis=-1), seen.sum(axis=-1))
-
-
-def f1_bounds(tally: IntArray, labels: Sequence[int], confidence: float = 0.95) -> Interval | None:
-    """Return an interval of F1 of `labels` against the rest that is honest where all is right.
-
-    F1 = 2·J / (1 + J) with J = TP / (TP + FP + FN), a proportion; so Wilson's interval of J gives
-    one of F1. A bootstrap of faultless answers would claim certainty from any number of rows.
-    """
-    hits = int(tally[labels, :][:, labels].sum())
-    union = int(tally[labels, :].sum() + tally[:, labels].sum()) - hits
-    found = wilson_interval(hits, union, confidence)
-    return found and Interval(*(2 * share / (1 + share) for share in found))
-
-
-def _ratio(top: NDArray[np.generic], bottom: NDArray[np.generic]) -> FloatArray:
-    quotient: FloatArray = np.full(np.shape(top), np.nan)
-    np.divide(top, bottom, out=quotient, where=np.asarray(bottom) != 0)
-    return quotient
+def _bca_levels(
+    tallies: Tally, statistic: Callable[[Tally], FloatArray], values: FloatArray, tails: FloatArray
+) -> FloatArray:
+    """Return which quantiles of the resamples bound the interval; the tails where nothing varies."""
+    value = float(statistic(tallies.sum(axis=0)[None])[0])
+    bias = bias_correction(values, value)
+    if not np.isfinite(bias):
+        return tails
+    shifted = bias + norm.ppf(tails)
+    levels: FloatArray = norm.cdf(bias + shifted / (1 - acceleration(tallies, statistic) * shifted))
+    return levels

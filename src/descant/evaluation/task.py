@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from descant.data import validate_labels
@@ -74,7 +75,14 @@ class Predictions:
 
     def of(self, indicator: str) -> tuple[Outcome, ...]:
         """Return the outcomes of one indicator, in the order of the rows."""
-        return tuple(outcome for outcome in self.outcomes if outcome.indicator == indicator)
+        return tuple(self._by_indicator.get(indicator, ()))
+
+    @cached_property
+    def _by_indicator(self) -> dict[str, list[Outcome]]:
+        found: dict[str, list[Outcome]] = {}
+        for outcome in self.outcomes:
+            found.setdefault(outcome.indicator, []).append(outcome)
+        return found
 
 
 def run_task(

@@ -53,6 +53,9 @@ class LabelledTranscript:
     weights: Mapping[str, float] = field(default_factory=dict)
     """Indicator name to how much its label counts in training, such as the share of votes it got;
     1 where left out."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What is known about the conversation, such as ``agent``, ``language`` or ``time`` (ISO 8601). No
+    model is shown it and nothing is learned from it; an evaluation can be cut along it."""
 
 
 Conversation = Transcript | Sequence[Turn] | Mapping[str, Any]
@@ -69,7 +72,9 @@ def to_transcript(conversation: Conversation) -> Transcript:
         return conversation
     if not isinstance(conversation, Mapping):
         return Transcript("conversation", tuple(conversation))
-    unknown = sorted(set(conversation) - {"id", "turns", "labels", "probabilities", "weights"})
+    unknown = sorted(
+        set(conversation) - {"id", "turns", "labels", "probabilities", "weights", "fields"}
+    )
     if unknown:
         raise InvalidTranscript(
             f"Unknown field {unknown[0]!r}.", field=unknown[0], remedy="Known: id, turns."

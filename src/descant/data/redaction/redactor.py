@@ -124,13 +124,20 @@ def redact_rows(
     changed = personal_ids = 0
     for row in rows:
         redacted = redactor.redact(row.transcript)
-        clean.append(replace(row, transcript=redacted.transcript))
+        fields = {name: _redacted_text(redactor, text) for name, text in row.fields.items()}
+        clean.append(replace(row, transcript=redacted.transcript, fields=fields))
         counts.update(redacted.counts)
         changed += bool(redacted.counts)
         personal_ids += redactor.holds_value(row.transcript.id)
         if on_progress is not None:
             on_progress(len(clean), len(rows))
     return clean, RedactionReport(len(clean), changed, dict(sorted(counts.items())), personal_ids)
+
+
+def _redacted_text(redactor: Redactor, text: str) -> str:
+    if not redactor.holds_value(text):
+        return text
+    return redactor.redact(Transcript("field", (Turn("", text),))).transcript.turns[0].text
 
 
 class _Numbers:
