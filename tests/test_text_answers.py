@@ -160,3 +160,23 @@ def test_a_teacher_is_not_asked_for_texts(
     teacher = ("--teacher", "http://127.0.0.1:9/v1", "--model", "m")
     assert run("distill", str(folder / "train.jsonl"), *where, *teacher) == 2
     assert "'reason' has none" in " ".join(capsys.readouterr().err.split())
+
+
+def test_texts_are_judged_beside_labels(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        replace(call(at), transcript=replace(call(at).transcript, id=f"t{at}")) for at in range(4)
+    ]
+    rows[3] = replace(rows[3], labels={**rows[3].labels, "reason": "Rate too low"})
+    write_jsonl(tmp_path / "test.jsonl", rows)
+    data = (str(tmp_path / "test.jsonl"), "--indicators", str(folder / "indicators"))
+    where = ("--model", str(folder / "model"), "--adapters", str(folder / "adapters"))
+    assert run("evaluate", *data, *where, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    [text] = report["texts"]
+    assert [row["indicator"] for row in report["indicators"]] == ["polite"]
+    assert text["same"]["mean"]["value"] == 0.75
+    assert text["rouge_l"]["mean"]["value"] == pytest.approx((3 + 2 / 3) / 4)
+    assert run("evaluate", *data, *where, "--train", str(folder / "train.jsonl")) == 0
+    assert "ROUGE-L" in capsys.readouterr().out

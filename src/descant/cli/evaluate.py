@@ -56,7 +56,7 @@ def evaluate(
     if json:
         terminal.print_json(report.to_json())
     else:
-        terminal.print(report.to_table())
+        terminal.print(*report.to_tables())
 
 
 def judge(

@@ -63,11 +63,12 @@ class Pairing:
 
     @classmethod
     def of(cls, indicators: Sequence[Indicator], one: Predictions, other: Predictions) -> Pairing:
-        """Return the pairing of predictions of one task.
+        """Return the pairing of predictions of one task; indicators without labels are left out.
 
         Raises:
             InvalidData: they are not of the same conversations and indicators.
         """
+        indicators = [indicator for indicator in indicators if not indicator.is_text]
         row_of: dict[str, int] = {}
         for outcome in one.outcomes:
             row_of.setdefault(outcome.transcript_id, len(row_of))

@@ -19,6 +19,7 @@ from descant.evaluation.scorers import IndicatorResult, score_indicator
 from descant.evaluation.significance import holm_p_values
 from descant.evaluation.statistics import Estimate
 from descant.evaluation.task import Predictions
+from descant.evaluation.text_answers import TextResult, score_texts, text_table
 from descant.schema import Indicator
 from descant.schema.errors import InvalidData
 
@@ -41,6 +42,9 @@ class EvaluationReport:
 
     task: str
     rows: tuple[ReportRow, ...]
+    """Of the indicators that have labels."""
+    texts: tuple[TextResult, ...] = ()
+    """Of the others."""
 
     def mean_macro_f1(self, baseline: str | None = None) -> float | None:
         """Return the mean macro-F1 over the indicators that have one; ours, or a baseline's."""
@@ -67,8 +71,14 @@ class EvaluationReport:
                 **{name: self.mean_macro_f1(name) for name in self.baselines},
             },
             "indicators": [_row_json(row) for row in self.rows],
+            "texts": [result.to_json() for result in self.texts],
             "holm_p_values": {name: self.holm_p_values(name) for name in self.baselines},
         }
+
+    def to_tables(self) -> list[Table]:
+        """Return the tables to print: of labels, and of texts."""
+        texts = [text_table(self.texts)] if self.texts else []
+        return [self.to_table(), *texts] if self.rows else texts
 
     def to_table(self) -> Table:
         """Return the table to print; intervals are 95 %."""
@@ -142,8 +152,9 @@ def build_report(
             },
         )
         for indicator in indicators
+        if not indicator.is_text
     )
-    return EvaluationReport(ours.task, rows)
+    return EvaluationReport(ours.task, rows, score_texts(indicators, ours, seed))
 
 
 def _row_json(row: ReportRow) -> dict[str, Any]:
