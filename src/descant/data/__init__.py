@@ -57,6 +57,8 @@ from descant.data.samples import generate_calls, hand_written_calls, sample_indi
 from descant.data.spelling import did_you_mean
 from descant.data.splits import Fractions, Split, split_of, split_rows
 from descant.data.survey import Finding, named, survey
+from descant.data.toml_file import read_toml_record
+from descant.data.toml_paths import below_file, existing, existing_file, existing_folder
 from descant.data.transcripts import (
     build_transcript,
     clean_text,
@@ -67,6 +69,11 @@ from descant.data.transcripts import (
 )
 
 __all__ = [
+    "below_file",
+    "existing",
+    "existing_file",
+    "existing_folder",
+    "read_toml_record",
     "FORMATS",
     "HARD_INDICATORS",
     "REDACTION_KINDS",

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from descant.data import did_you_mean
+from descant.data.spelling import did_you_mean
+from descant.data.toml_lines import KeyPath
 from descant.schema.errors import InvalidConfig
-from descant.training.toml_lines import KeyPath
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
