@@ -19,14 +19,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.star.machine import describe
 from benchmarks.star.run import EASY, MODEL, RESULTS, subset
 
 from descant.data import HARD_INDICATORS, read_star, star_indicators, write_jsonl
+from descant.schema import indicator_toml
 
 NAMES = (*HARD_INDICATORS, *EASY)
 RECIPE = """
@@ -90,14 +90,14 @@ def _write_data(options: argparse.Namespace) -> None:
     write_jsonl(options.work / "dev.jsonl", read_star(options.star, "dev"))
     recipe = RECIPE.format(model=MODEL, cache_bytes=6 << 30)
     (options.work / "recipe.toml").write_text(recipe)
+    write_indicators(options.work / "indicators")
+
+
+def write_indicators(folder: Path) -> None:
+    """Write a file for each of the indicators of these benchmarks."""
+    folder.mkdir(exist_ok=True)
     for indicator in star_indicators(NAMES):
-        _write_indicator(options.work / "indicators" / f"{indicator.name}.toml", asdict(indicator))
-
-
-def _write_indicator(path: Path, fields: dict[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    kept = ("name", "question", "labels", "positive")
-    path.write_text("".join(f"{name} = {json.dumps(fields[name])}\n" for name in kept))
+        (folder / f"{indicator.name}.toml").write_text(indicator_toml(indicator))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """All commands under one name, and what every error and interrupt turns into.
 
 Exit codes: 0 done, 1 internal, 2 a mistake the caller can correct, 3 something is not installed,
-130 interrupted. Commands import what they need when they run, so that help comes at once.
+4 a release was refused, 130 interrupted. Commands import what they need when they run, so that help comes at once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from descant.cli import (
     demo,
     distill,
     evaluate,
+    gate,
     importer,
     models,
     redact,
@@ -108,6 +109,7 @@ def build_app() -> typer.Typer:
         distill,
         calibrate,
         evaluate,
+        gate,
         compare,
         score,
         serve,

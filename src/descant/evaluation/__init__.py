@@ -36,7 +36,7 @@ from descant.evaluation.power import (
 )
 from descant.evaluation.protected import Breakage, ProtectedExample, find_breakages
 from descant.evaluation.ranking import Ranking
-from descant.evaluation.release import ReleaseEvidence, decide_release
+from descant.evaluation.release import ReleaseEvidence, decide_release, verdict_of
 from descant.evaluation.release_policy import ReleaseCheck, ReleaseDecision, ReleasePolicy
 from descant.evaluation.release_simulation import ReleaseWorld, VerdictShares, simulate_releases
 from descant.evaluation.reliability import Forecasts, Reliability, reliability
@@ -150,6 +150,7 @@ __all__ = [
     "slices_by_length",
     "slices_by_time",
     "slot_scores",
+    "verdict_of",
     "wilson_interval",
     "worst_slices",
 ]

@@ -221,6 +221,13 @@ class EngineFailed(DescantError):
     http_status = 500
 
 
+class ReleaseRefused(DescantError):
+    """The gate did not let a candidate pass."""
+
+    code = "release_refused"
+    exit_code = 4
+
+
 class ServerStopping(DescantError):
     """The server takes nothing new; another one, or this one after its restart, will answer."""
 

@@ -107,4 +107,4 @@ def load_recipe(path: Path) -> Recipe:
         InvalidConfig: the file cannot be read, is not TOML, or a key in it is missing, unknown,
             of the wrong type, out of range, or names a file that is not there.
     """
-    return read_toml_record(path, Recipe, "recipe", "descant train init")
+    return read_toml_record(path, Recipe, "recipe", "Write a first one: descant train init {data}")

@@ -1,0 +1,96 @@
+"""``descant gate``: a candidate against the champion by a policy, and the page that says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption
+
+if TYPE_CHECKING:
+    from descant.cli.terminal import Terminal
+    from descant.release import GateResult
+
+ContestantHelp = "A folder of adapters, or a file of answers; bag-of-words learns from --train."
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    example = (
+        "descant gate policy.toml --candidate runs/new/adapters --champion runs/old/adapters "
+        "--page release.html"
+    )
+    app.command(epilog=f"Example:  {example}")(gate)
+
+
+def gate(  # noqa: PLR0913 - an option each
+    policy: Annotated[Path, typer.Argument(help="The rule of the release (TOML).")],
+    candidate: Annotated[str, typer.Option(help=ContestantHelp)],
+    champion: Annotated[str, typer.Option(help="What answers today; likewise.")],
+    rival: Annotated[
+        str | None, typer.Option(help="Shown beside them, and decides nothing; likewise.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option(help="What a bag-of-words learns from.")] = None,
+    champion_twice: Annotated[
+        bool,
+        typer.Option(
+            "--champion-twice", help="Ask the champion again: how much it differs from itself."
+        ),
+    ] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the page here, and its JSON twin beside it.")
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    json: JsonOption = False,
+) -> None:
+    """Say whether a candidate may take the champion's place; exit code 4 where it may not.
+
+    Files of answers are what descant score --json prints, or conversations labelled by descant
+    distill, such as a large model's answers.
+    """
+    from descant.cli.gate_run import GateRun
+    from descant.cli.terminal import Terminal
+    from descant.release import load_policy
+
+    terminal = Terminal()
+    run = GateRun(terminal, load_policy(policy), model, train)
+    result = run.judge(candidate, champion, rival, champion_twice)
+    if page is not None:
+        run.write(result, page)
+    if json:
+        terminal.print_json(result.to_json())
+    else:
+        _show(terminal, result, page)
+    refuse_unless_released(result)
+
+
+def refuse_unless_released(result: GateResult) -> None:
+    """Do nothing where the candidate may be released.
+
+    Raises:
+        ReleaseRefused: names the reasons.
+    """
+    from descant.schema.errors import ReleaseRefused
+
+    if not result.is_released:
+        raise ReleaseRefused(
+            f"{result.decision.verdict}: {' '.join(result.decision.reasons[:3])}",
+            remedy="See the page (--page) for every check.",
+        )
+
+
+def _show(terminal: Terminal, result: GateResult, page: Path | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=f"{result.decision.task}: {result.decision.verdict}", box=SIMPLE_HEAD)
+    table.add_column("check", overflow="fold")
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("in words", overflow="fold")
+    for check in result.decision.checks:
+        table.add_row(check.name, check.outcome, check.reason)
+    terminal.print(table)
+    if page is not None:
+        terminal.print(f"Written to {page}")

@@ -1,0 +1,126 @@
+"""The gate from the command line: contestants from folders and files, the page on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from descant import __version__
+from descant.cli.evaluate import check_apart
+from descant.cli.loading import load_llm, read_rows
+from descant.cli.terminal import Terminal
+from descant.data import data_hash
+from descant.evaluation import (
+    MEASURES,
+    BagOfWords,
+    Completer,
+    NoiseFloor,
+    Predictions,
+    Task,
+    noise_floor,
+    run_task,
+)
+from descant.registry import replacing
+from descant.release import (
+    Contestant,
+    GatePolicy,
+    GateResult,
+    Provenance,
+    read_recording,
+    render_page,
+    run_gate,
+)
+from descant.schema import load_indicators
+from descant.schema.errors import InvalidConfig
+
+BAG_OF_WORDS = "bag-of-words"
+
+
+class GateRun:
+    """One policy, and what answers its task."""
+
+    def __init__(self, terminal: Terminal, policy: GatePolicy, model: str, train: Path | None):
+        """Read the task; `train` is what a bag of words learns from.
+
+        Raises:
+            InvalidData: a conversation is both learned from and judged.
+        """
+        self.terminal, self.policy, self.model = terminal, policy, model
+        rows = read_rows(policy.task.data)
+        self.task = Task(policy.task.name, rows, load_indicators(policy.task.indicators))
+        self.learned_from = None if train is None else read_rows(train)
+        check_apart(self.task, self.learned_from or ())
+
+    def judge(
+        self, candidate: str, champion: str, rival: str | None, champion_twice: bool
+    ) -> GateResult:
+        """Run the task on each and decide."""
+        prices = self.policy.prices
+        ours = self._contestant(candidate)
+        theirs = self._contestant(champion, prices.champion_per_1000)
+        third = None if rival is None else self._contestant(rival, prices.rival_per_1000)
+        noise = self._noise(champion, theirs.predictions) if champion_twice else None
+        self.terminal.note("Comparing")
+        return run_gate(self.policy, self.task, ours, theirs, third, noise)
+
+    def write(self, result: GateResult, page: Path) -> None:
+        """Write the page and its twin, each whole or not at all."""
+        provenance = Provenance(
+            datetime.now(tz=UTC).date().isoformat(), __version__, platform.machine()
+        )
+        twin = json.dumps(result.to_json(), indent=1) + "\n"
+        for path, text in (
+            (page, render_page(result, tuple(self.task.indicators), provenance)),
+            (page.with_suffix(".json"), twin),
+        ):
+            with replacing(path) as file:
+                file.write(text.encode())
+
+    def _contestant(self, source: str, money_per_1000: float | None = None) -> Contestant:
+        self.terminal.note(f"Asking {source}")
+        completer, identity, runs_here = self._completer(source)
+        predictions, seconds = self._predictions(completer)
+        if not runs_here:
+            return Contestant(source, identity, predictions, None, money_per_1000)
+        per_hour = self.policy.prices.machine_per_hour
+        money = money_per_1000 if per_hour is None else per_hour * seconds * 1000 / 3600
+        return Contestant(source, identity, predictions, seconds, money)
+
+    def _predictions(self, completer: Completer) -> tuple[Predictions, float]:
+        started = time.perf_counter()
+        with self.terminal.progress("Asking", "conversations") as advance:
+            predictions = run_task(self.task, completer, advance)
+        return predictions, (time.perf_counter() - started) / len(self.task.rows)
+
+    def _completer(self, source: str) -> tuple[Completer, str, bool]:
+        """Return who answers, by what it is known, and whether it runs on this machine."""
+        path = Path(source)
+        if source == BAG_OF_WORDS:
+            return self._bag_of_words()
+        if path.is_file():
+            recording = read_recording(path)
+            return recording, recording.identity, False
+        llm = load_llm(self.terminal, self.model, path)
+        hashes = sorted(f"{each.name}@{each.content_hash}" for each in llm.load_adapters())
+        whole = hashlib.sha256("\n".join([llm.base_hash, *hashes]).encode()).hexdigest()
+        return llm, f"sha256:{whole}", True
+
+    def _bag_of_words(self) -> tuple[Completer, str, bool]:
+        if self.learned_from is None:
+            raise InvalidConfig(
+                "A bag-of-words has to learn from something.",
+                field="train",
+                remedy="Name labelled conversations with --train.",
+            )
+        fitted = BagOfWords.fit(self.learned_from, self.task.indicators)
+        return fitted, f"bag-of-words learned from {data_hash(self.learned_from)}", True
+
+    def _noise(self, source: str, first: Predictions) -> NoiseFloor | None:
+        completer, _, _ = self._completer(source)
+        second, _ = self._predictions(completer)
+        measure = MEASURES[self.policy.release.measure]
+        return noise_floor(self.task.indicators, first, second, measure)

@@ -1,0 +1,24 @@
+"""Whether a candidate goes live: a policy, a verdict, and the page that says why; no tensors."""
+
+from descant.release.contestant import Contestant
+from descant.release.gate import GateResult, run_gate
+from descant.release.limits import Limits
+from descant.release.page import Provenance, render_page
+from descant.release.policy import GatePolicy, GateTask, Prices, SlicePlan, load_policy
+from descant.release.recording import Recording, read_recording
+
+__all__ = [
+    "Contestant",
+    "GatePolicy",
+    "GateResult",
+    "GateTask",
+    "Limits",
+    "Prices",
+    "Provenance",
+    "Recording",
+    "SlicePlan",
+    "load_policy",
+    "read_recording",
+    "render_page",
+    "run_gate",
+]
