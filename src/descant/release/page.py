@@ -54,6 +54,7 @@ def render_page(
         figure_chart=_figure_chart(figures),
         difference_chart=_difference_chart(result),
         per_1000=_per_1000(result),
+        reasons=_reasons(result),
         questions={indicator.name: indicator.question for indicator in indicators},
         outcomes=_OUTCOMES,
         tones=_TONES,
@@ -63,6 +64,19 @@ def render_page(
         ids=_example_ids(result),
     )
     return page
+
+
+def _reasons(result: GateResult) -> list[str]:
+    """Return what decided; where nothing speaks against a release, harm that was not found is one line."""
+    decision = result.decision
+    if not result.is_released:
+        return list(decision.reasons)
+    passed = [check for check in decision.checks if check.outcome == "pass"]
+    guards = [check for check in passed if check.margin == decision.policy.guard_margin]
+    shown = [check.reason for check in passed if check not in guards]
+    if guards:
+        shown.append(f"No harm was found on any of {len(guards)} indicators and slices.")
+    return shown
 
 
 def _figure_chart(figures: list[Figure]) -> str:
