@@ -29,6 +29,7 @@ from descant.data.importers import (
 )
 from descant.data.indicator_drafts import Drafts, draft_indicators
 from descant.data.inspection import Inspection, Lengths, inspect_rows
+from descant.data.json_lines import read_objects
 from descant.data.label_balance import (
     LabelBalance,
     check_learnable,
@@ -73,6 +74,7 @@ __all__ = [
     "existing",
     "existing_file",
     "existing_folder",
+    "read_objects",
     "read_toml_record",
     "FORMATS",
     "HARD_INDICATORS",

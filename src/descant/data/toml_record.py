@@ -1,6 +1,6 @@
 """A TOML table as a frozen dataclass, every mistake in it found at once.
 
-Fields are read as they are annotated, nested dataclasses as nested tables. What a dataclass refuses
+Fields are read as they are annotated, nested dataclasses and tables of them as nested tables. What a dataclass refuses
 itself (`__post_init__`) is asked again without the field that it names, until it has no more to say.
 """
 
@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -65,12 +65,16 @@ class RecordReader:
 
     def _value(self, hint: Any, value: Any, path: KeyPath) -> Any:
         """Return the checked value, or None if there was a mistake in it."""
-        if not is_dataclass(hint):
+        kind = _kind_of_values(hint)
+        if kind is None and not is_dataclass(hint):
             return self._scalar(hint, value, path)
-        if isinstance(value, dict):
+        if not isinstance(value, dict):
+            self._add(path, f"must be a table: [{path[-1]}].")
+            return None
+        if kind is None:
             return self.read(cast("type[DataclassInstance]", hint), value, path)
-        self._add(path, f"must be a table: [{path[-1]}].")
-        return None
+        found = {name: self._value(kind, each, (*path, name)) for name, each in value.items()}
+        return None if None in found.values() else found
 
     def _scalar(self, hint: Any, value: Any, path: KeyPath) -> Any:
         # As JSON, because arrays may then be tuples while a text is still not a number.
@@ -112,6 +116,14 @@ class RecordReader:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+
+def _kind_of_values(hint: Any) -> Any:
+    """Return the dataclass of a table of tables, ``dict[str, Kind]``; None of anything else."""
+    if get_origin(hint) is not dict:
+        return None
+    kind = get_args(hint)[1]
+    return kind if is_dataclass(kind) else None
 
 
 def _is_required(field: Field[Any]) -> bool:

@@ -25,7 +25,7 @@ from descant.evaluation.non_inferiority import (
     proportion_non_inferiority,
 )
 from descant.evaluation.orders import OrderResult, compare_orders, order_score
-from descant.evaluation.pairing import Pairing, Split
+from descant.evaluation.pairing import Pairing, Split, estimate_of, mean_over_indicators
 from descant.evaluation.power import (
     PowerConfig,
     PowerPlan,
@@ -50,6 +50,7 @@ from descant.evaluation.significance import (
     permutation_p_value,
 )
 from descant.evaluation.slices import (
+    Period,
     Slice,
     SliceReport,
     SliceResult,
@@ -92,6 +93,9 @@ __all__ = [
     "OrderResult",
     "Outcome",
     "Pairing",
+    "Period",
+    "estimate_of",
+    "mean_over_indicators",
     "PowerConfig",
     "PowerPlan",
     "Predictions",

@@ -1,5 +1,6 @@
 """Whether a candidate goes live: a policy, a verdict, and the page that says why; no tensors."""
 
+from descant.release.charts import Bar, Marker, interval_chart
 from descant.release.contestant import Contestant
 from descant.release.gate import GateResult, run_gate
 from descant.release.limits import Limits
@@ -8,6 +9,9 @@ from descant.release.policy import GatePolicy, GateTask, Prices, SlicePlan, load
 from descant.release.recording import Recording, read_recording
 
 __all__ = [
+    "Bar",
+    "Marker",
+    "interval_chart",
     "Contestant",
     "GatePolicy",
     "GateResult",

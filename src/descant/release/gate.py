@@ -6,27 +6,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from descant.data import data_hash
-from descant.data.json_lines import read_objects
+from descant.data import data_hash, read_objects
 from descant.evaluation import (
     MEASURES,
     Estimate,
     NoiseFloor,
+    Pairing,
     ProtectedExample,
     ReleaseDecision,
     ReleaseEvidence,
     Slice,
     SliceReport,
     Task,
+    bootstrap_interval,
     decide_release,
+    estimate_of,
+    mean_over_indicators,
     slices_by_field,
     slices_by_length,
     slices_by_time,
     verdict_of,
     worst_slices,
 )
-from descant.evaluation.pairing import Pairing, estimate_of, mean_over_indicators
-from descant.evaluation.statistics import bootstrap_interval
 from descant.release.contestant import Contestant
 from descant.release.policy import GatePolicy, SlicePlan
 from descant.release.regressions import Regression, find_regressions

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from descant.data import parse_row
-from descant.data.json_lines import read_objects
+from descant.data import parse_row, read_objects
 from descant.schema import Answer, Indicator, Scorecard, Transcript, Usage, unanswered
 from descant.schema.errors import InvalidData
 
