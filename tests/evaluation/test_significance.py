@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 
 from descant.evaluation import (
     benjamini_hochberg_p_values,
@@ -36,10 +35,36 @@ def drawn(count: int, seed: int) -> IntArray:
     return tallies
 
 
-@given(p_values)
-def test_corrections_are_those_of_statsmodels(given_values: list[float]) -> None:
-    for ours, method in ((holm_p_values, "holm"), (benjamini_hochberg_p_values, "fdr_bh")):
-        assert ours(given_values) == pytest.approx(multipletests(given_values, method=method)[1])
+def slow_holm(values: list[float], alpha: float) -> set[int]:
+    """The procedure as published: from the smallest on, until one is not small enough."""
+    refused = set()
+    for place, at in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        if values[at] > alpha / (len(values) - place):
+            break
+        refused.add(at)
+    return refused
+
+
+def slow_benjamini_hochberg(values: list[float], q: float) -> set[int]:
+    """The procedure as published: up to the largest that is below its step."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    steps = [k for k, at in enumerate(order, start=1) if values[at] <= k * q / len(values)]
+    return set(order[: max(steps, default=0)])
+
+
+@given(p_values, st.floats(0.001, 0.4))
+def test_corrected_values_refuse_what_the_procedures_refuse(
+    given_values: list[float], level: float
+) -> None:
+    for ours, slow in (
+        (holm_p_values, slow_holm),
+        (benjamini_hochberg_p_values, slow_benjamini_hochberg),
+    ):
+        found = ours(given_values)
+        if all(abs(value - level) > 1e-9 for value in found):
+            assert {at for at, value in enumerate(found) if value < level} == slow(
+                given_values, level
+            )
 
 
 @given(p_values)
