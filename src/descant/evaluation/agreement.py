@@ -68,10 +68,11 @@ def kappa_of(table: IntArray, weights: KappaWeights = "none") -> Estimate | None
 
     if (table.sum(axis=0) > 0).sum() == 1 and (table.sum(axis=1) > 0).sum() == 1:
         return None
-    found = cohens_kappa(table, wt=_STATSMODELS[weights])
+    with np.errstate(invalid="ignore"):
+        found = cohens_kappa(table, wt=_STATSMODELS[weights])
     value = float(found.kappa)
-    low, high = float(found.kappa_low), float(found.kappa_upp)
-    return Estimate(value, max(min(low, value), -1.0), min(max(high, value), 1.0))
+    low, high = np.nan_to_num([found.kappa_low, found.kappa_upp], nan=value)
+    return Estimate(value, max(min(float(low), value), -1.0), min(max(float(high), value), 1.0))
 
 
 def _table(

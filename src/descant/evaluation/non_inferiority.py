@@ -15,7 +15,14 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from descant.evaluation.statistics import FloatArray, IntArray, Interval, bootstrap_values
+from descant.evaluation.statistics import (
+    FloatArray,
+    IntArray,
+    Interval,
+    acceleration,
+    bias_correction,
+    bootstrap_values,
+)
 
 _ALL = 1 - 1e-9
 
@@ -105,45 +112,67 @@ def non_inferiority(
     the two never differ would be proof; with it n of them leave room for 3/n, as they should.
 
     Source:
-        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3; Hanley and Lippman-Hand,
-        If Nothing Goes Wrong, Is Everything All Right?, 1983, for 3/n.
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 14.3 (BCa); Hanley and
+        Lippman-Hand, If Nothing Goes Wrong, Is Everything All Right?, 1983, for 3/n.
     """
     value = float(difference(tallies.sum(axis=0)[None])[0]) if len(tallies) else math.nan
     if math.isnan(value):
         return None
-    below, above = (_imagined_values(tallies, difference, side, seed, resamples) for side in (0, 1))
-    if len(below) == 0 or len(above) == 0:
+    speed = acceleration(tallies, difference)
+    sides = [_Imagined.of(tallies, difference, side, speed, seed, resamples) for side in (0, 1)]
+    if any(side is None for side in sides):
         return None
+    below, above = (side for side in sides if side is not None)
     return NonInferiority(
         value,
-        min(value, float(np.quantile(below, alpha))),
-        max(value, float(np.quantile(above, 1 - alpha))),
+        min(value, below.quantile(alpha)),
+        max(value, above.quantile(1 - alpha)),
         margin,
-        float((1 + (below <= -margin).sum()) / (1 + len(below))),
-        float((1 + (above >= 0).sum()) / (1 + len(above))),
-        float((1 + (below <= 0).sum()) / (1 + len(below))),
+        below.share_below(-margin),
+        1 - above.share_below(-1e-12),
+        below.share_below(0.0),
     )
 
 
-def _imagined_values(
-    tallies: IntArray,
-    difference: Callable[[IntArray], FloatArray],
-    side: int,
-    seed: int,
-    resamples: int,
-) -> FloatArray:
-    missing = tallies.copy()
-    missing[:, side, ..., -1] = tallies[:, side].sum(axis=-1)
-    missing[:, side, ..., :-1] = 0
-    count = len(tallies)
-    weights = np.concatenate([np.ones(count), np.full(count, 1 / count)])
-    values = bootstrap_values(
-        np.concatenate([tallies, missing]),
-        difference,
-        seed=seed,
-        resamples=resamples,
-        weights=weights,
-        size=count,
-    )
-    known: FloatArray = values[~np.isnan(values)]
-    return known
+@dataclass(frozen=True)
+class _Imagined:
+    """The bootstrap with an imagined conversation, corrected for bias and acceleration."""
+
+    values: FloatArray
+    bias: float
+    speed: float
+
+    @classmethod
+    def of(
+        cls,
+        tallies: IntArray,
+        difference: Callable[[IntArray], FloatArray],
+        side: int,
+        speed: float,
+        seed: int,
+        resamples: int,
+    ) -> _Imagined | None:
+        missing, count = tallies.copy(), len(tallies)
+        missing[:, side, ..., -1] = tallies[:, side].sum(axis=-1)
+        missing[:, side, ..., :-1] = 0
+        rows = np.concatenate([tallies, missing])
+        weights = np.concatenate([np.ones(count), np.full(count, 1 / count)])
+        values = bootstrap_values(
+            rows, difference, seed=seed, resamples=resamples, weights=weights, size=count
+        )
+        known = values[~np.isnan(values)]
+        # All of them together with the imagined one, in whole numbers.
+        whole = tallies.sum(axis=0) * count + missing.sum(axis=0)
+        bias = bias_correction(known, float(difference(whole[None])[0])) if len(known) else 0.0
+        return cls(known, bias if np.isfinite(bias) else 0.0, speed) if len(known) else None
+
+    def quantile(self, level: float) -> float:
+        shifted = self.bias + float(norm.ppf(level))
+        corrected = norm.cdf(self.bias + shifted / (1 - self.speed * shifted))
+        return float(np.quantile(self.values, corrected))
+
+    def share_below(self, bound: float) -> float:
+        """Return the level whose quantile is `bound`; never quite 0 or 1."""
+        share = (1 + (self.values <= bound).sum()) / (2 + len(self.values))
+        shifted = float(norm.ppf(share)) - self.bias
+        return float(norm.cdf(shifted / (1 + self.speed * shifted) - self.bias))

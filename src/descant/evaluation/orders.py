@@ -107,11 +107,11 @@ def _signed(part: str) -> list[tuple[str, str]]:
     cues = [(found.start(), found.end(), "off") for found in _OFF.finditer(part)]
     cues += [(found.start(), found.end(), "on") for found in _ON.finditer(part)]
     cues.sort()
-    signed = [("item", part[: cues[0][0]] if cues else part)]
-    ends = [start for start, _, _ in cues[1:]] + [len(part)]
-    for (_, begin, sign), end in zip(cues, ends, strict=True):
+    begins = [start for start, _, _ in cues] + [len(part)]
+    signed = [("item", part[: begins[0]])]
+    for (_, begin, sign), end in zip(cues, begins[1:], strict=True):
         signed += [(sign, each) for each in re.split(r"\bor\b|\bnor\b", part[begin:end])]
-    return [(sign, words) for sign, words in signed if (_words(words))]
+    return [(sign, words) for sign, words in signed if _words(words)]
 
 
 def _take(items: list[OrderItem], sign: str, text: str) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
-from descant.evaluation.significance import mcnemar_p_value
 from descant.schema.errors import InvalidConfig
 
 
@@ -144,13 +144,7 @@ def non_inferiority_rows(margin: float, config: PowerConfig, gain: float = 0.0) 
 
 
 def _found_of(differing: int, wins: float, alpha: float) -> float:
-    """Return how likely a split of these that the test calls uneven is."""
-    least = next(
-        (few for few in range(differing // 2 + 1) if mcnemar_p_value(few, differing - few) > alpha),
-        differing // 2 + 1,
-    )
-    if least == 0:
-        return 0.0
-    return float(
-        binom.cdf(least - 1, differing, wins) + binom.sf(differing - least, differing, wins)
-    )
+    """Return how likely a split of these is that the test calls uneven."""
+    below = binom.cdf(np.arange(differing // 2 + 1), differing, 0.5)
+    few = int(np.searchsorted(2 * below, alpha, side="right"))
+    return float(binom.cdf(few - 1, differing, wins) + binom.sf(differing - few, differing, wins))
