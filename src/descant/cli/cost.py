@@ -162,8 +162,9 @@ def _sentence(found: CostComparison) -> str:
     at = found.break_even.conversations_per_day
     if at is None:
         return f"{seconds}. At no volume is the machine cheaper."
-    assert found.ratio is not None
+    assert found.ratio is not None and found.ratio_at_once is not None
     return (
         f"{seconds}, busy {found.utilisation:.1%} of the time. The API costs {found.ratio:,.1f} times "
-        f"as much; the machine is cheaper from {at:,.0f} conversations a day on."
+        f"as much ({found.ratio_at_once:,.1f} times with all questions in one request); the machine is "
+        f"cheaper from {at:,.0f} conversations a day on."
     )

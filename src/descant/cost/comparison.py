@@ -55,6 +55,12 @@ class CostComparison:
         own = self.own_per_conversation
         return None if own is None or own == 0 else self.api_per_conversation / own
 
+    @property
+    def ratio_at_once(self) -> float | None:
+        """The same for an API that is asked all questions in one request."""
+        own = self.own_per_conversation
+        return None if own is None or own == 0 else self.api_all_at_once / own
+
     def per_million(self, per_conversation: float) -> float:
         """Return money for a million tokens of conversation."""
         return per_conversation / self.workload.tokens * _MILLION
@@ -65,6 +71,7 @@ class CostComparison:
         return {
             **asdict(self),
             "ratio": self.ratio,
+            "ratio_at_once": self.ratio_at_once,
             "is_quick_enough": self.is_quick_enough,
             "api_per_million_tokens": self.per_million(self.api_per_conversation),
             "own_per_million_tokens": None if own is None else self.per_million(own),
