@@ -60,7 +60,7 @@ def main() -> None:
     command += ["--candidate", options.adapters, "--champion", "bag-of-words"]
     command += ["--train", options.work / "train.jsonl", "--rival", options.work / "rival.jsonl"]
     PAGE.parent.mkdir(exist_ok=True)
-    subprocess.run([*command, "--page", PAGE], check=False)
+    subprocess.run([*command, "--page", PAGE, "--without-texts"], check=False)
 
 
 def _write_task(star: Path, work: Path) -> None:

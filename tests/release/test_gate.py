@@ -31,7 +31,7 @@ def test_a_worse_one_is_rejected_and_its_regressions_are_named(tmp_path: Path) -
     result = run_gate(made_policy(tmp_path, task), task, ours, theirs)
     assert result.decision.verdict == "reject"
     assert len(result.regressions) == 5
-    assert len({each.transcript.id for each in result.regressions}) == 5
+    assert len({each.transcript_id for each in result.regressions}) == 5
     for each in result.regressions:
         assert each.answer != each.expected
 

@@ -95,6 +95,13 @@ def test_the_page_says_what_was_found(result: GateResult, page: str) -> None:
         assert name in page
 
 
+def test_a_page_without_texts_names_conversations_only(result: GateResult) -> None:
+    page = render_page(result.without_texts(), INDICATORS, PROVENANCE)
+    assert "thanks" not in page
+    assert result.regressions[0].transcript_id in page
+    assert "thanks" not in str(result.without_texts().to_json())
+
+
 def test_a_chart_says_in_words_what_it_shows() -> None:
     chart = interval_chart('A "title"', [Bar("<one>", 0.5, 0.4, 0.6)], [Marker("zero", 0.0)])
     assert "&lt;one&gt; 0.50, from 0.40 to 0.60" in chart

@@ -42,6 +42,9 @@ def gate(  # noqa: PLR0913 - an option each
     page: Annotated[
         Path | None, typer.Option(help="Write the page here, and its JSON twin beside it.")
     ] = None,
+    without_texts: Annotated[
+        bool, typer.Option("--without-texts", help="Name conversations; do not show what was said.")
+    ] = False,
     model: ModelOption = DEFAULT_MODEL,
     json: JsonOption = False,
 ) -> None:
@@ -57,6 +60,7 @@ def gate(  # noqa: PLR0913 - an option each
     terminal = Terminal()
     run = GateRun(terminal, load_policy(policy), model, train)
     result = run.judge(candidate, champion, rival, champion_twice)
+    result = result.without_texts() if without_texts else result
     if page is not None:
         run.write(result, page)
     if json:

@@ -68,6 +68,11 @@ class GateResult:
         """Whether the verdict is promote."""
         return self.decision.verdict == "promote"
 
+    def without_texts(self) -> GateResult:
+        """Return the same without what anybody said, for those who may not read it."""
+        bare = tuple(replace(each, turns=()) for each in self.regressions)
+        return replace(self, regressions=bare)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries and lists; the twin of the page."""
         figures = {"candidate": self.candidate, "champion": self.champion, "rival": self.rival}

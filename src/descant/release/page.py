@@ -117,7 +117,7 @@ def _per_1000(result: GateResult) -> dict[str, float]:
 
 
 def _example_ids(result: GateResult) -> dict[str, Any]:
-    return {each.transcript.id: f"example-{at}" for at, each in enumerate(result.regressions, 1)}
+    return {each.transcript_id: f"example-{at}" for at, each in enumerate(result.regressions, 1)}
 
 
 def _span(estimate: Estimate | None) -> str:

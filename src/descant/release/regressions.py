@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from descant.evaluation import Outcome, Predictions
-from descant.schema import LabelledTranscript, Transcript
+from descant.schema import LabelledTranscript, Turn
 
 
 @dataclass(frozen=True)
 class Regression:
     """One answer that would become wrong."""
 
-    transcript: Transcript
+    transcript_id: str
+    turns: tuple[Turn, ...]
+    """Of the conversation; none where they are not to be shown."""
     indicator: str
     expected: str
     answer: str | None
@@ -25,7 +27,7 @@ def find_regressions(
     rows: Sequence[LabelledTranscript], candidate: Predictions, champion: Predictions, count: int
 ) -> tuple[Regression, ...]:
     """Return the answers of which the candidate is most sure, from different conversations."""
-    transcripts = {row.transcript.id: row.transcript for row in rows}
+    turns = {row.transcript.id: row.transcript.turns for row in rows}
     pairs = zip(candidate.outcomes, champion.outcomes, strict=True)
     lost = [ours for ours, theirs in pairs if _is_right(theirs) and not _is_right(ours)]
     lost.sort(key=lambda outcome: (-(outcome.answer.confidence or 0.0), outcome.transcript_id))
@@ -34,7 +36,8 @@ def find_regressions(
         first.setdefault(outcome.transcript_id, outcome)
     return tuple(
         Regression(
-            transcripts[id],
+            id,
+            turns[id],
             each.indicator,
             each.expected,
             each.answer.label,
