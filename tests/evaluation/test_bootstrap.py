@@ -78,12 +78,17 @@ def test_rows_that_share_a_cause_are_not_as_many_as_they_look() -> None:
     assert together.high - together.low > 2.5 * (alone.high - alone.low)
 
 
-def test_a_weight_of_two_is_a_row_twice() -> None:
-    rows = rows_of([0, 1, 1, 0, 1])
-    doubled = np.concatenate([rows, rows[:1]])
-    weights = np.array([2.0, 1, 1, 1, 1])
-    found = bootstrap_values(rows, share, seed=3, resamples=500, weights=weights, size=6)
-    np.testing.assert_array_equal(found, bootstrap_values(doubled, share, seed=3, resamples=500))
+@pytest.mark.parametrize("cost", [0, 1000])
+def test_kinds_and_conversations_are_drawn_alike(
+    cost: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of 50 conversations and one imagined one, drawn as counts of kinds and one by one.
+    monkeypatch.setattr("descant.evaluation.statistics._MULTINOMIAL_COST", cost)
+    rows, imagined = rows_of([0, 1, 1, 1, 1] * 10), rows_of([0] * 50)
+    found = bootstrap_values(rows, share, seed=3, resamples=20_000, imagined=imagined)
+    expected = 40 / 51
+    assert found.mean() == pytest.approx(expected, abs=0.002)
+    assert found.std() == pytest.approx((expected * (1 - expected) / 50) ** 0.5, rel=0.03)
 
 
 def test_many_resamples_in_parts_are_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_mcnemar_of_approval_ratings() -> None:
 def test_bca_of_a_variance() -> None:
     # Efron and Tibshirani, 1993, section 14.3 and table 14.2: acceleration 0.061, bias correction
     # 0.146, 90 % BCa interval 115.8 to 259.6, percentile interval 100.8 to 233.9. All but the first
-    # come from 2,000 resamples drawn by chance there, so the book's last digits are its chance.
+    # come from 2,000 resamples drawn by chance there: their ends have a standard error of about 2.
     rows = moments(SPATIAL)
     assert round(float(variance(rows.sum(axis=0))), 1) == 171.5
     assert round(acceleration(rows, variance), 3) == 0.061
@@ -90,7 +90,7 @@ def test_bca_of_a_variance() -> None:
     bca = bootstrap_interval(rows, variance, seed=1, resamples=50_000, confidence=0.9, method="bca")
     assert bca == pytest.approx((115.8, 259.6), abs=4.0)
     percentile = bootstrap_interval(rows, variance, seed=1, resamples=50_000, confidence=0.9)
-    assert percentile == pytest.approx((100.8, 233.9), abs=3.0)
+    assert percentile == pytest.approx((100.8, 233.9), abs=4.0)
 
 
 def test_permutation() -> None:

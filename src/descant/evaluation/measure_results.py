@@ -62,8 +62,7 @@ def measure_estimates(
     whole = stacked(tallies.sum(axis=0))
     drawn = bootstrap_values(tallies, stacked, seed=seed)
     if any(_is_constant(column) for column in drawn.T):
-        rows, weights = _with_imagined(tallies)
-        imagined = bootstrap_values(rows, stacked, seed=seed, weights=weights, size=len(tallies))
+        imagined = bootstrap_values(tallies, stacked, seed=seed, imagined=_twins(tallies))
         constant = [_is_constant(column) for column in drawn.T]
         drawn[:, constant] = imagined[:, constant]
     return {
@@ -102,13 +101,12 @@ def _is_constant(column: FloatArray) -> bool:
     return len(known) > 0 and float(np.ptp(known)) == 0
 
 
-def _with_imagined(tallies: IntArray) -> tuple[IntArray, FloatArray]:
-    """Return rows with a right and a wrong twin each, and weights: the twins together are two rows."""
+def _twins(tallies: IntArray) -> IntArray:
+    """Return a right and a wrong row for each, ``[2 N, L, L + 1]``."""
     count, num_labels = tallies.shape[:2]
     right = tallies.sum(axis=-1).argmax(axis=-1)
     wrong = np.where(right < num_labels / 2, num_labels - 1, 0)
     twins = np.zeros((2, *tallies.shape), dtype=np.int64)
     twins[0, np.arange(count), right, right] = 1
     twins[1, np.arange(count), right, wrong] = 1
-    weights = np.concatenate([np.ones(count), np.full(2 * count, 1 / count)])
-    return np.concatenate([tallies, *twins]), weights
+    return np.concatenate([*twins])

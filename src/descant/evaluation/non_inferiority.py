@@ -155,10 +155,8 @@ class _Imagined:
         missing, count = tallies.copy(), len(tallies)
         missing[:, side, ..., -1] = tallies[:, side].sum(axis=-1)
         missing[:, side, ..., :-1] = 0
-        rows = np.concatenate([tallies, missing])
-        weights = np.concatenate([np.ones(count), np.full(count, 1 / count)])
         values = bootstrap_values(
-            rows, difference, seed=seed, resamples=resamples, weights=weights, size=count
+            tallies, difference, seed=seed, resamples=resamples, imagined=missing
         )
         known = values[~np.isnan(values)]
         # All of them together with the imagined one, in whole numbers.

@@ -22,8 +22,12 @@ IntArray = NDArray[np.int64]
 Tally = TypeVar("Tally", IntArray, FloatArray)
 BootstrapMethod = Literal["percentile", "bca"]
 
-# 32 MB of float64: what one pass over some of the resamples may hold of any one kind.
+# 32 MB of float64: what sums of some of the resamples may take at once.
 _CELLS_AT_ONCE = 1 << 22
+# 1 MB of float64, which stays near the processor: conversations drawn at once.
+_DRAWS_AT_ONCE = 1 << 17
+# Drawing the count of a kind takes about as long as drawing so many conversations.
+_MULTINOMIAL_COST = 4
 
 
 class Interval(NamedTuple):
@@ -80,21 +84,19 @@ def bootstrap_values(
     *,
     seed: int,
     resamples: int = 2000,
-    weights: FloatArray | None = None,
-    size: int | None = None,
+    imagined: Tally | None = None,
 ) -> FloatArray:
     """Return a statistic of resamples of whole conversations, ``[B, ...]``.
 
     `tallies` is ``[N, ...]``, the tally of each conversation; `statistic` maps summed tallies
-    ``[B, ...]``. `size` conversations are drawn (N where left out), each in proportion to `weights`
-    ``[N]`` (all alike where left out).
+    ``[B, ...]``. `imagined` conversations, N of them or a multiple, are drawn along: any N of them as
+    often as one real one.
     """
-    kinds = _Kinds.of(tallies, weights)
+    kinds = _Kinds.of(tallies, imagined)
     generator = np.random.default_rng(seed)
-    drawn = len(tallies) if size is None else size
     parts = [
-        statistic(kinds.sums(generator.multinomial(drawn, kinds.shares, size=count), tallies))
-        for count in _counts_at_once(resamples, max(kinds.rows.shape))
+        statistic(kinds.whole_shape(kinds.sums(generator, count), tallies))
+        for count in _counts_at_once(resamples, max(1, _CELLS_AT_ONCE // kinds.used.size))
     ]
     return np.concatenate(parts)
 
@@ -125,7 +127,9 @@ def acceleration(tallies: Tally, statistic: Callable[[Tally], FloatArray]) -> fl
     whole = tallies.sum(axis=0).reshape(-1)[kinds.used]
     parts = [
         statistic(kinds.whole_shape((whole - rows), tallies))
-        for rows in np.array_split(kinds.rows, -(-kinds.rows.size // _CELLS_AT_ONCE))
+        for rows in np.array_split(
+            kinds.rows, -(-len(kinds.rows) * kinds.used.size // _CELLS_AT_ONCE)
+        )
     ]
     left_out = np.concatenate(parts)
     known = ~np.isnan(left_out)
@@ -159,36 +163,62 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Int
 
 @dataclass(frozen=True)
 class _Kinds:
-    """Conversations with the same tally are interchangeable.
+    """Conversations with the same tally are interchangeable: only how many of each kind is drawn.
 
-    The counts of each kind in a resample are multinomial, exactly as if conversations were drawn one
-    by one. Cells that are empty everywhere are left out.
+    Cells that are empty everywhere are left out.
     """
 
     rows: FloatArray
     """``[K, U]`` of the used cells."""
     used: NDArray[np.bool_]
-    counts: FloatArray
-    """``[K]``, or summed weights."""
+    kind_of: IntArray
+    """``[N + M]``, of the real conversations and the imagined ones behind them."""
+    size: int
+    """N, as many as are drawn."""
 
     @classmethod
-    def of(cls, tallies: Tally, weights: FloatArray | None) -> _Kinds:
-        flat = tallies.reshape(len(tallies), -1)
+    def of(cls, tallies: Tally, imagined: Tally | None) -> _Kinds:
+        whole = tallies if imagined is None else np.concatenate([tallies, imagined])
+        flat = whole.reshape(len(whole), -1)
         used = np.atleast_1d(flat.any(axis=0))
         # One cell at least, so that there is something to draw.
         used[0] = used[0] or not used.any()
-        rows, inverse = np.unique(flat[:, used], axis=0, return_inverse=True)
-        counts = np.bincount(inverse.reshape(-1), weights=weights).astype(np.float64)
-        return cls(rows.astype(np.float64), used, counts)
+        rows, kind_of = np.unique(flat[:, used], axis=0, return_inverse=True)
+        return cls(rows.astype(np.float64), used, kind_of.reshape(-1), len(tallies))
 
     @property
-    def shares(self) -> FloatArray:
-        shares: FloatArray = self.counts / self.counts.sum()
-        return shares
+    def are_few(self) -> bool:
+        """Whether to draw counts of kinds is quicker than to draw conversations."""
+        return len(self.rows) * _MULTINOMIAL_COST < self.size
 
-    def sums(self, draws: IntArray, tallies: Tally) -> Tally:
+    @property
+    def counts(self) -> FloatArray:
+        """Return how many conversations there are of each kind, in units of N tickets."""
+        weights = np.where(np.arange(len(self.kind_of)) < self.size, self.size, 1) / self.size
+        return np.bincount(self.kind_of, weights, len(self.rows)).astype(np.float64)
+
+    def sums(self, generator: np.random.Generator, resamples: int) -> FloatArray:
+        """Return the summed cells of resamples, ``[B, U]``."""
         # Sums of counts stay far below 2^53, so products of floats are exact, and quicker.
-        return self.whole_shape(draws.astype(np.float64) @ self.rows, tallies)
+        at_once = max(1, _DRAWS_AT_ONCE // (len(self.rows) if self.are_few else self.size))
+        sizes = _counts_at_once(resamples, at_once)
+        return np.concatenate([self._draw(generator, size) @ self.rows for size in sizes])
+
+    def _draw(self, generator: np.random.Generator, resamples: int) -> FloatArray:
+        """Return how many of each kind are in each resample, ``[B, K]``."""
+        # The counts of few kinds are multinomial, exactly as if conversations were drawn one by one.
+        # Of many kinds that would take longer than drawing them so.
+        if self.are_few:
+            shares = self.counts / self.counts.sum()
+            return generator.multinomial(self.size, shares, size=resamples).astype(np.float64)
+        num_imagined = len(self.kind_of) - self.size
+        most = self.size + num_imagined // self.size
+        drawn = generator.integers(0, most, (resamples, self.size), dtype=np.int32)
+        beyond = drawn >= self.size
+        drawn[beyond] = self.size + generator.integers(0, max(num_imagined, 1), beyond.sum())
+        places = self.kind_of[drawn] + np.arange(resamples)[:, None] * len(self.rows)
+        counts = np.bincount(places.reshape(-1), minlength=resamples * len(self.rows))
+        return counts.reshape(resamples, -1).astype(np.float64)
 
     def whole_shape(self, cells: FloatArray, tallies: Tally) -> Tally:
         whole = np.zeros((len(cells), len(self.used)), dtype=tallies.dtype)
@@ -196,8 +226,7 @@ class _Kinds:
         return whole.reshape(len(cells), *tallies.shape[1:])
 
 
-def _counts_at_once(resamples: int, cells: int) -> Iterator[int]:
-    most = max(1, _CELLS_AT_ONCE // cells)
+def _counts_at_once(resamples: int, most: int) -> Iterator[int]:
     for begin in range(0, resamples, most):
         yield min(most, resamples - begin)
 
