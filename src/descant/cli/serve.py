@@ -24,6 +24,7 @@ from descant.cli.serve_options import (
     BatchesOption,
     DraftOption,
     DrainOption,
+    FollowOption,
     HostOption,
     KeysOption,
     KvCacheOption,
@@ -39,7 +40,12 @@ from descant.cli.serve_options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi import FastAPI
+
+    from descant.adapters import RegistryFollower
+    from descant.llm import LLM
 
 _FLUSH_S = 2
 """How long connections have to take what was sent, once no request is running."""
@@ -58,6 +64,7 @@ def serve(  # noqa: PLR0913 - an option each
     indicators: IndicatorsOption = None,
     served_name: ServedNameOption = None,
     adapters: ServedAdaptersOption = None,
+    registry: FollowOption = None,
     adapter_root: AdapterRootOption = None,
     preload: PreloadOption = False,
     quantization: QuantizationOption = None,
@@ -114,7 +121,8 @@ def serve(  # noqa: PLR0913 - an option each
         adapter_bytes=int(adapter_gib * _GIB),
         draft_tokens=draft_tokens,
     )
-    folder = adapters_folder(adapters)
+    # Whoever follows a registry has not asked for what lies in the usual folder.
+    folder = None if registry and adapters is None else adapters_folder(adapters)
     log = None if request_log is None else RequestLog(open_log(request_log))
     if threads is not None:
         torch.set_num_threads(threads)
@@ -123,10 +131,14 @@ def serve(  # noqa: PLR0913 - an option each
         terminal.note(f"Loading {model}")
         llm = LLM(model, adapters=folder, library=library, quantization=quantization, engine=engine)
         llm.model_name = served_name or llm.model_name
+        follower = None
+        if registry is not None:
+            asks = indicators is None
+            follower = follow_registry(llm, registry, terminal.note, asks=asks)
         if preload:
             llm.load_adapters()
         asked = llm.indicators() if indicators is None else load_indicators(indicators)
-        app = create_app(llm, asked, config, request_log=log)
+        app = create_app(llm, asked, config, request_log=log, follower=follower)
         address, chosen = listener.getsockname()[:2]
         terminal.note(
             f"Serving {llm.model_name}, {len(llm.library.list())} adapters and "
@@ -153,6 +165,21 @@ def adapters_folder(named: Path | None) -> Path | None:
             remedy="Name one that is there, or leave --adapters out to serve the base model alone.",
         )
     return named
+
+
+def follow_registry(
+    llm: LLM, location: str, report: Callable[[str], None], *, asks: bool
+) -> RegistryFollower:
+    """Let a model's library follow a registry; see `RegistryFollower`.
+
+    Raises:
+        RegistryNotFound: there is none.
+        CatalogueUnavailable: its database does not answer.
+    """
+    from descant.adapters import RegistryFollower
+    from descant.cli.registry_options import open_registry
+
+    return RegistryFollower(llm.library, open_registry(location, "server"), report, asks=asks)
 
 
 def listen(host: str, port: int) -> socket.socket:
