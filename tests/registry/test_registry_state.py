@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from descant.schema.errors import AdapterNotFound, AliasMoved, NothingToRollBack
-from tests.registry.conftest import NewLocation
+from tests.registry.locations import NewLocation
 from tests.registry.packages import package, registry, weights_hash
 
 NUM_PACKAGES = 3

@@ -40,12 +40,7 @@ from descant.cli.serve_options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fastapi import FastAPI
-
-    from descant.adapters import RegistryFollower
-    from descant.llm import LLM
 
 _FLUSH_S = 2
 """How long connections have to take what was sent, once no request is running."""
@@ -94,7 +89,8 @@ def serve(  # noqa: PLR0913 - an option each
 
     import torch
 
-    from descant.adapters import LibraryConfig
+    from descant.adapters import LibraryConfig, RegistryFollower
+    from descant.cli.registry_options import open_registry
     from descant.cli.terminal import Terminal
     from descant.engine import EngineConfig
     from descant.llm import LLM
@@ -123,6 +119,7 @@ def serve(  # noqa: PLR0913 - an option each
     )
     # Whoever follows a registry has not asked for what lies in the usual folder.
     folder = None if registry and adapters is None else adapters_folder(adapters)
+    opened = None if registry is None else open_registry(registry, "server")
     log = None if request_log is None else RequestLog(open_log(request_log))
     if threads is not None:
         torch.set_num_threads(threads)
@@ -132,9 +129,8 @@ def serve(  # noqa: PLR0913 - an option each
         llm = LLM(model, adapters=folder, library=library, quantization=quantization, engine=engine)
         llm.model_name = served_name or llm.model_name
         follower = None
-        if registry is not None:
-            asks = indicators is None
-            follower = follow_registry(llm, registry, terminal.note, asks=asks)
+        if opened is not None:
+            follower = RegistryFollower(llm.library, opened, terminal.note, asks=indicators is None)
         if preload:
             llm.load_adapters()
         asked = llm.indicators() if indicators is None else load_indicators(indicators)
@@ -165,21 +161,6 @@ def adapters_folder(named: Path | None) -> Path | None:
             remedy="Name one that is there, or leave --adapters out to serve the base model alone.",
         )
     return named
-
-
-def follow_registry(
-    llm: LLM, location: str, report: Callable[[str], None], *, asks: bool
-) -> RegistryFollower:
-    """Let a model's library follow a registry; see `RegistryFollower`.
-
-    Raises:
-        RegistryNotFound: there is none.
-        CatalogueUnavailable: its database does not answer.
-    """
-    from descant.adapters import RegistryFollower
-    from descant.cli.registry_options import open_registry
-
-    return RegistryFollower(llm.library, open_registry(location, "server"), report, asks=asks)
 
 
 def listen(host: str, port: int) -> socket.socket:
