@@ -64,7 +64,7 @@ def assert_accounted_for(lines: list[Line], trail: list[AuditEntry], num_killed:
         assert (entry.number, entry.before, entry.after, entry.alias) == tuple(
             line[key] for key in ("number", "before", "after", "alias")
         )
-    assert {entry.action for entry in entries.values()} >= {"promote", "rollback"}
+    assert "promote" in {entry.action for entry in entries.values()}
     # One that was killed may have done what it did not live to tell, once.
     assert len(entries.keys() - done.keys()) <= num_killed
 
@@ -91,7 +91,7 @@ def replay(trail: list[AuditEntry]) -> dict[tuple[str, str], str]:
 
 
 def test_a_crowd_of_twenty_being_killed_at_random(location: str, tmp_path: Path) -> None:
-    check_crowd(location, tmp_path, 2.5)
+    check_crowd(location, tmp_path, 2.0)
 
 
 @pytest.mark.slow

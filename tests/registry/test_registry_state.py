@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,22 +125,14 @@ class RegistryMachine(RuleBasedStateMachine):
         assert self.registry.verify().leftovers == ()
 
 
-@pytest.fixture
-def quick_folder() -> Iterator[Path]:
-    """In memory where the system offers that: each of thousands of changes goes down to the disk."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
-
-
 def test_the_registry_does_what_dictionaries_would(
-    quick_folder: Path, new_location: NewLocation
+    tmp_path: Path, new_location: NewLocation
 ) -> None:
     for seed in range(1, NUM_PACKAGES + 1):
-        package(quick_folder / str(seed), seed)
+        package(tmp_path / str(seed), seed)
     # Databases of a server are made slowly.
     num_examples = 8 if new_location is str else 2
     run_state_machine_as_test(
-        lambda: RegistryMachine(quick_folder, new_location),
+        lambda: RegistryMachine(tmp_path, new_location),
         settings=settings(max_examples=num_examples, stateful_step_count=20, deadline=None),
     )
