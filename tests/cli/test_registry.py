@@ -53,6 +53,9 @@ def test_an_alias_is_flipped_and_flipped_back(
     (place / "report.json").write_text('{"gain": 0.03}')
     assert run("promote", f"empathy@{old}", "--reason", "first", "--expect", "nothing") == 0
     assert run("promote", f"empathy@{new}", "--to", "challenger", "--reason", "trained") == 0
+    seen = ("--expect", old[:20], "--to", "fallback")
+    assert run("promote", f"empathy@{old}", "--to", "fallback", "--reason", "safe") == 0
+    assert run("promote", f"empathy@{old}", "--reason", "safe", *seen) == 0
     evidence = ("--evidence", "report.json")
     done = told(capsys, "promote", "empathy", "--reason", "better", *evidence, "--json")
     assert (done["before"], done["after"], done["alias"]) == (old, new, "champion")
@@ -75,7 +78,9 @@ def test_mistakes_exit_with_2_and_say_what_to_do(
     assert "has no challenger" in capsys.readouterr().err
     assert run("rollback", "empathy", "--reason", "x") == 2
     assert "descant registry log empathy" in capsys.readouterr().err
-    assert run("promote", f"empathy@{versions[0]}", "--reason", "x", "--expect", "sha256:0") == 2
+    assert (
+        run("promote", f"empathy@{versions[0]}", "--reason", "x", "--expect", versions[1][:20]) == 2
+    )
     assert "someone changed it" in capsys.readouterr().err
     assert run("registry", "list", "--registry", "nowhere") == 2
     assert "There is no registry" in capsys.readouterr().err
@@ -112,7 +117,7 @@ def test_damage_is_told_and_exits_with_1(
     assert run("registry", "verify") == 1
     out = capsys.readouterr().out
     assert "missing:" in out
-    assert "1 leftovers" in out
+    assert "unfinished writing: 1" in out
     assert run("registry", "verify", "--clean", "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert (found["is_clean"], found["removed"]) == (False, [".new-1"])

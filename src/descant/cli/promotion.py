@@ -20,14 +20,14 @@ from descant.cli.registry_options import (
 )
 
 if TYPE_CHECKING:
-    from descant.registry import AliasChange
+    from descant.registry import AliasChange, Expected, Registry
 
 _CHAMPION, _CHALLENGER = "champion", "challenger"
 
 ExpectOption = Annotated[
     str | None,
     typer.Option(
-        help="Only if the alias means this version now (as list --json says it), or 'nothing'.",
+        help="Only if the alias means this version now (sha256:digits), or 'nothing'.",
         show_default=False,
     ),
 ]
@@ -58,8 +58,8 @@ def promote(  # noqa: PLR0913 - an option each
     """Let an alias mean a version; servers that follow the registry answer from it within a second."""
     kept = None if evidence is None else read_evidence(evidence)
     meant = version if "@" in version else f"{version}@{_CHALLENGER}"
-    expected = {None: ..., "nothing": None}.get(expect, expect)
     opened = open_registry(registry, user)
+    expected = _expected(opened, version, expect)
     _say(opened.promote(meant, to, reason=reason, evidence=kept, expected=expected), json)
 
 
@@ -73,9 +73,19 @@ def rollback(
     json: JsonOption = False,
 ) -> None:
     """Let an alias mean what it meant before; again, and it goes back further."""
-    expected = {None: ..., "nothing": None}.get(expect, expect)
     opened = open_registry(registry, user)
+    expected = _expected(opened, name, expect)
     _say(opened.rollback(name, alias, reason=reason, expected=expected), json)
+
+
+def _expected(registry: Registry, name: str, expect: str | None) -> Expected:
+    if expect is None:
+        return ...
+    return (
+        None
+        if expect == "nothing"
+        else registry.record(f"{name.partition('@')[0]}@{expect}").version
+    )
 
 
 def _say(change: AliasChange, json: bool) -> None:

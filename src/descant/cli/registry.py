@@ -244,9 +244,9 @@ def _verified(found: Verification) -> list[str]:
     lines += [f"removed: {name}" for name in found.removed]
     if found.leftovers:
         lines.append(
-            f"{len(found.leftovers)} leftovers of unfinished writing; --clean removes them"
+            f"left over from unfinished writing: {len(found.leftovers)}; --clean removes it"
         )
     megabytes = f"{found.num_bytes / 1e6:,.1f} MB"
     looked = f"{found.num_versions} versions, {found.num_files} files ({megabytes})"
-    state = "clean" if found.is_clean else f"{len(found.findings)} findings"
+    state = "clean" if found.is_clean else f"not as they were: {len(found.findings)}"
     return [*lines, f"{looked} and {found.num_changes} changes: {state}"]
