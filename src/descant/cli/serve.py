@@ -135,10 +135,11 @@ def serve(  # noqa: PLR0913 - an option each
             llm.load_adapters()
         asked = llm.indicators() if indicators is None else load_indicators(indicators)
         app = create_app(llm, asked, config, request_log=log, follower=follower)
+        num_adapters = sum(entry.is_current for entry in llm.library.list())
         address, chosen = listener.getsockname()[:2]
         terminal.note(
-            f"Serving {llm.model_name}, {len(llm.library.list())} adapters and "
-            f"{len(asked)} indicators on http://{address}:{chosen}; Ctrl-C stops"
+            f"Serving {llm.model_name}, {num_adapters} adapters and "
+            f"{len(app.state.indicators())} indicators on http://{address}:{chosen}; Ctrl-C stops"
         )
         run_server(app, listener, drain_s)
     terminal.note("Stopped.")

@@ -89,6 +89,7 @@ def create_app(
     )
     app.state.drain = drain = Drain()
     app.state.engine = service.engine
+    app.state.indicators = service.known_indicators
     for router in ROUTERS:
         app.include_router(router(service))
     app.include_router(ready_router(drain, lambda: service.engine.is_running))
