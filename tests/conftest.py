@@ -11,6 +11,8 @@ import os
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+pytest_plugins = ["tests.registry.locations"]
+
 settings.register_profile("same", derandomize=True)
 settings.register_profile("explore", derandomize=False, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))

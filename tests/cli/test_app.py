@@ -28,6 +28,9 @@ COMMANDS = (
     "bench",
     "models",
     "adapters",
+    "promote",
+    "rollback",
+    "registry",
 )
 
 
@@ -65,6 +68,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["models", "list"],
         ["models", "unpack"],
         ["models", "where"],
+        ["promote"],
+        ["rollback"],
+        *(["registry", name] for name in ("add", "list", "show", "log", "attach")),
+        *(["registry", name] for name in ("verify", "export", "import")),
     ],
 )
 def test_every_command_shows_an_example(

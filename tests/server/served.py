@@ -44,12 +44,12 @@ def serve_tiny(place: Path) -> tuple[LLM, tuple[Indicator, ...]]:
         engine=EngineConfig(kv_cache_bytes=1 << 23),
     )
     for seed, indicator in enumerate(trained):
-        _write_adapter(place / "adapters" / indicator.adapter, llm, seed, indicator)
+        write_adapter(place / "adapters" / indicator.adapter, llm, seed, indicator)
     llm.library.scan()
     return llm, (*trained, UPSELL)
 
 
-def _write_adapter(folder: Path, llm: LLM, seed: int, indicator: Indicator) -> None:
+def write_adapter(folder: Path, llm: LLM, seed: int, indicator: Indicator) -> None:
     config: ModelConfig = llm.engine.model.config
     invocation = llm.renderer.invocation
     made = replace(tiny_adapter(config, seed), invocation_tokens=invocation)

@@ -4,6 +4,7 @@ from descant.adapters.adapter_entry import AdapterEntry
 from descant.adapters.adapter_name import AdapterName
 from descant.adapters.folder_content import AdapterLoader, FolderContent, read_folder
 from descant.adapters.library import AdapterLibrary, LibraryConfig, LibraryStats
+from descant.adapters.registry_follower import RegistryFollower
 
 __all__ = [
     "AdapterEntry",
@@ -13,5 +14,6 @@ __all__ = [
     "FolderContent",
     "LibraryConfig",
     "LibraryStats",
+    "RegistryFollower",
     "read_folder",
 ]

@@ -30,3 +30,5 @@ class AdapterEntry:
     """The labels it was trained for; None without a manifest."""
     calibration: Calibration | None
     """How its probabilities are calibrated, as read with its weights; None: not at all."""
+    release: str | None = None
+    """What a registry calls this version; None: it comes from none."""

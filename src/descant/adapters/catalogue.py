@@ -12,8 +12,11 @@ from pathlib import Path
 
 from descant.adapters.adapter_name import AdapterName
 from descant.adapters.folder_content import FolderContent
+from descant.registry import AdapterEntry, calibration_of
 from descant.schema import Calibration
 from descant.schema.errors import AdapterNotFound
+
+_HASH_LENGTH = len("sha256:") + 64
 
 
 @dataclass(eq=False, slots=True)
@@ -27,6 +30,26 @@ class Version:
     labels: tuple[str, ...] | None = None
     calibration: Calibration | None = None
     last_used_s: float | None = None
+    release: str | None = None
+    """What a registry calls it: ``sha256:…`` over all of its files."""
+    by_hash_only: bool = False
+    """Whether the bare name never means it."""
+
+    @classmethod
+    def of(cls, entry: AdapterEntry) -> Version:
+        """Return the version that lies in a folder, as its manifest tells, without reading weights."""
+        # Links are followed now: a link that points elsewhere later is no new version by itself.
+        version = cls(entry.path.resolve())
+        if entry.manifest is not None:
+            version.labels = tuple(entry.manifest.indicator["labels"])
+            version.calibration = calibration_of(entry.manifest)
+            version.content_hash = whole_hash(entry.manifest.content_hash)
+        return version
+
+    def is_called(self, digits: str, content_hash: str | None = None) -> bool:
+        """Return whether its hash, the given one if one is given, or its release begins like this."""
+        known = (content_hash or self.content_hash, self.release)
+        return any(whole.startswith(digits) for whole in known if whole)
 
     @property
     def read_hash(self) -> str | None:
@@ -70,7 +93,7 @@ class Catalogue:
 
     def is_current(self, name: str, version: Version) -> bool:
         """Return whether the bare name means this version."""
-        return self._versions[name][-1] is version
+        return self._versions[name][-1] is version and not version.by_hash_only
 
     def find(self, asked: AdapterName) -> Version | None:
         """Return the version that is meant, or None.
@@ -82,24 +105,40 @@ class Catalogue:
         """
         versions = self._versions.get(asked.name, [])
         if asked.version is None:
-            return versions[-1] if versions else None
-        known = [v for v in versions if (v.content_hash or "").startswith(asked.version)]
-        if len(known) > 1:
+            return versions[-1] if versions and not versions[-1].by_hash_only else None
+        known = [v for v in versions if v.is_called(asked.version)]
+        if len({v.content_hash for v in known}) > 1:
             raise _ambiguous(asked, known)
         unknown = [v for v in versions if v.content_hash is None]
-        return next(iter(known + unknown), None)
+        # Of releases with the same weights, the later one.
+        return next(iter(known[::-1] + unknown), None)
+
+    def release(self, name: str, release: str) -> Version | None:
+        """Return the version of a name that a registry calls so."""
+        found = (v for v in self._versions.get(name, ()) if v.release == release)
+        return next(found, None)
+
+    def offer(self, name: str, version: Version) -> None:
+        """Let a version be reached by its hash; what the bare name means stays."""
+        version.by_hash_only = True
+        self._versions.setdefault(name, []).insert(0, version)
 
     def make_current(self, name: str, version: Version) -> None:
         """Let a name, new or not, mean this version; an older one of the same content goes."""
-        self._versions.setdefault(name, []).append(version)
+        others = [v for v in self._versions.get(name, ()) if v is not version]
+        version.by_hash_only = False
+        self._versions[name] = [*others, version]
         self.drop_doubles(name)
 
     def drop_doubles(self, name: str) -> None:
-        """Keep one version of each content, the later one; for after a hash became known."""
+        """Keep one version of each content, the later one; for after a hash became known.
+
+        Releases stay beside each other: they may differ in more than their weights.
+        """
         versions = self._versions[name]
-        last = {v.content_hash: v for v in versions}
+        last = {(v.content_hash, v.release): v for v in versions}
         self._versions[name] = [
-            v for v in versions if v.content_hash is None or v is last[v.content_hash]
+            v for v in versions if v.content_hash is None or v is last[v.content_hash, v.release]
         ]
 
     def remove(self, asked: AdapterName) -> list[Version]:
@@ -117,10 +156,21 @@ class Catalogue:
         return any(version.content_hash == content_hash for _, version in self)
 
 
+def whole_hash(told: str | None) -> str | None:
+    """Return a hash a manifest told, unless it is the beginning of one, which names no version."""
+    return told if told is not None and len(told) == _HASH_LENGTH else None
+
+
 def not_found(asked: AdapterName, names: Iterable[str]) -> AdapterNotFound:
     """Return the error for a name or version that is not there, with what may have been meant."""
     name = asked.name[:100]
     names = list(names)
+    if asked.name in names and asked.version is None:
+        return AdapterNotFound(
+            f"Adapter {name!r} has versions, and none is its champion.",
+            field="adapter",
+            remedy="Promote one: descant promote; or ask for one by its hash.",
+        )
     if asked.name in names:
         return AdapterNotFound(
             f"Adapter {name!r} has no version {asked.version}.",

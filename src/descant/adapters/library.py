@@ -18,16 +18,13 @@ from descant.adapters.adapter_entry import AdapterEntry
 from descant.adapters.adapter_name import AdapterName, check_new_name
 from descant.adapters.allowed_roots import AllowedRoots
 from descant.adapters.blend import Blend, Part
-from descant.adapters.catalogue import Catalogue, Version, not_found
+from descant.adapters.catalogue import Catalogue, Version, not_found, whole_hash
 from descant.adapters.folder_content import AdapterLoader, FolderContent, read_folder
 from descant.adapters.host_tier import HostTier
 from descant.adapters.single_flight import SingleFlight
 from descant.model import LoadedModel, LoraAdapter, load_adapter
-from descant.registry import AdapterEntry as FolderEntry
-from descant.registry import calibration_of, find_adapters
+from descant.registry import find_adapters
 from descant.schema.errors import AdapterExists, InvalidConfig
-
-_HASH_LENGTH = len("sha256:") + 64
 
 
 @dataclass(frozen=True)
@@ -117,8 +114,8 @@ class AdapterLibrary:
         found = [entry for folder in self.config.folders for entry in find_adapters(folder)]
         with self._lock:
             for entry in found:
-                if entry.name not in self._catalogue and _is_plain(entry.name):
-                    self._catalogue.make_current(entry.name, _version_of(entry))
+                if entry.name not in self._catalogue and "@sha256:" not in entry.name:
+                    self._catalogue.make_current(entry.name, Version.of(entry))
 
     def resolve(self, name: str) -> AdapterName:
         """Return the name and version that ``name`` or ``name@sha256:digits`` means now.
@@ -152,7 +149,7 @@ class AdapterLibrary:
         asked = AdapterName.parse(name)
         version = self._find(asked)
         content = self._flights.run(version, partial(self._provide, asked.name, version))
-        if not content.adapter.content_hash.startswith(asked.version or ""):
+        if not version.is_called(asked.version or "", content.adapter.content_hash):
             raise not_found(asked, [asked.name])
         return replace(content, adapter=_named(content.adapter, asked.name))
 
@@ -200,6 +197,30 @@ class AdapterLibrary:
             self._catalogue.make_current(name, version)
             self._keep(content.adapter)
         return AdapterName(name, version.content_hash)
+
+    def follow(self, name: str, folder: Path, release: str, *, reads: bool = True) -> None:
+        """Let a name mean a release of a registry, once it has been read if `reads`.
+
+        Raises:
+            AdapterNotFound: its folder is gone.
+            InvalidAdapter: it cannot be loaded; the name means what it meant.
+        """
+        version = self.offer(name, folder, release)
+        if reads:
+            self._flights.run(version, partial(self._provide, name, version))
+        with self._lock:
+            self._catalogue.make_current(name, version)
+            self._pin()
+
+    def offer(self, name: str, folder: Path, release: str, weights: str | None = None) -> Version:
+        """Let a release be reached as ``name@sha256:…``, by that of its files or of its weights."""
+        with self._lock:
+            known = self._catalogue.release(name, release)
+            if known is not None:
+                return known
+            version = Version(folder, whole_hash(weights), release=release)
+            self._catalogue.offer(name, version)
+            return version
 
     def unregister(self, name: str) -> None:
         """Forget a name with all its versions, or the one version that ``name@sha256:…`` means.
@@ -366,27 +387,12 @@ class AdapterLibrary:
             state="host" if host_bytes else "registered",
             host_bytes=host_bytes,
             last_used_s=version.last_used_s,
+            release=version.release,
             is_pinned=not pins.isdisjoint(self._pins),
             folder=version.folder,
             labels=version.labels,
             calibration=version.calibration,
         )
-
-
-def _version_of(entry: FolderEntry) -> Version:
-    # Links are followed now: a link that points elsewhere later is no new version by itself.
-    version = Version(entry.path.resolve())
-    if entry.manifest is not None:
-        version.labels = tuple(entry.manifest.indicator["labels"])
-        version.calibration = calibration_of(entry.manifest)
-        # A manifest may hold the beginning of a hash, which names no version.
-        if len(entry.manifest.content_hash) == _HASH_LENGTH:
-            version.content_hash = entry.manifest.content_hash
-    return version
-
-
-def _is_plain(name: str) -> bool:
-    return "@sha256:" not in name
 
 
 def _named(adapter: LoraAdapter, name: str) -> LoraAdapter:

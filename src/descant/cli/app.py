@@ -27,7 +27,9 @@ from descant.cli import (
     gate,
     importer,
     models,
+    promotion,
     redact,
+    registry,
     score,
     serve,
     train,
@@ -118,10 +120,12 @@ def build_app() -> typer.Typer:
         adapters,
     ):
         group.add_to(app)
+    promotion.add_to(app)
     app.add_typer(data.build(), name="data")
     app.add_typer(train.build(), name="train")
     app.add_typer(bench.build(), name="bench")
     app.add_typer(models.build(), name="models")
+    app.add_typer(registry.build(), name="registry")
     return app
 
 

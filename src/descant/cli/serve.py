@@ -24,6 +24,7 @@ from descant.cli.serve_options import (
     BatchesOption,
     DraftOption,
     DrainOption,
+    FollowOption,
     HostOption,
     KeysOption,
     KvCacheOption,
@@ -58,6 +59,7 @@ def serve(  # noqa: PLR0913 - an option each
     indicators: IndicatorsOption = None,
     served_name: ServedNameOption = None,
     adapters: ServedAdaptersOption = None,
+    registry: FollowOption = None,
     adapter_root: AdapterRootOption = None,
     preload: PreloadOption = False,
     quantization: QuantizationOption = None,
@@ -87,7 +89,8 @@ def serve(  # noqa: PLR0913 - an option each
 
     import torch
 
-    from descant.adapters import LibraryConfig
+    from descant.adapters import LibraryConfig, RegistryFollower
+    from descant.cli.registry_options import open_registry
     from descant.cli.terminal import Terminal
     from descant.engine import EngineConfig
     from descant.llm import LLM
@@ -114,7 +117,9 @@ def serve(  # noqa: PLR0913 - an option each
         adapter_bytes=int(adapter_gib * _GIB),
         draft_tokens=draft_tokens,
     )
-    folder = adapters_folder(adapters)
+    # Whoever follows a registry has not asked for what lies in the usual folder.
+    folder = None if registry and adapters is None else adapters_folder(adapters)
+    opened = None if registry is None else open_registry(registry, "server")
     log = None if request_log is None else RequestLog(open_log(request_log))
     if threads is not None:
         torch.set_num_threads(threads)
@@ -123,14 +128,18 @@ def serve(  # noqa: PLR0913 - an option each
         terminal.note(f"Loading {model}")
         llm = LLM(model, adapters=folder, library=library, quantization=quantization, engine=engine)
         llm.model_name = served_name or llm.model_name
+        follower = None
+        if opened is not None:
+            follower = RegistryFollower(llm.library, opened, terminal.note, asks=indicators is None)
         if preload:
             llm.load_adapters()
         asked = llm.indicators() if indicators is None else load_indicators(indicators)
-        app = create_app(llm, asked, config, request_log=log)
+        app = create_app(llm, asked, config, request_log=log, follower=follower)
+        num_adapters = sum(entry.is_current for entry in llm.library.list())
         address, chosen = listener.getsockname()[:2]
         terminal.note(
-            f"Serving {llm.model_name}, {len(llm.library.list())} adapters and "
-            f"{len(asked)} indicators on http://{address}:{chosen}; Ctrl-C stops"
+            f"Serving {llm.model_name}, {num_adapters} adapters and "
+            f"{len(app.state.indicators())} indicators on http://{address}:{chosen}; Ctrl-C stops"
         )
         run_server(app, listener, drain_s)
     terminal.note("Stopped.")

@@ -32,6 +32,16 @@ ServedAdaptersOption = Annotated[
         rich_help_panel=_MODELS,
     ),
 ]
+FollowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        help="Serve the champion of every adapter in this registry, and follow its changes.",
+        envvar="DESCANT_REGISTRY",
+        show_default="none",
+        rich_help_panel=_MODELS,
+    ),
+]
 AdapterRootOption = Annotated[
     list[Path] | None,
     typer.Option(

@@ -127,6 +127,34 @@ class AdapterExists(InputError):
     code = "adapter_exists"
 
 
+class RegistryNotFound(InputError):
+    """There is no registry at that place yet."""
+
+    code = "registry_not_found"
+    http_status = 404
+
+
+class AliasMoved(InputError):
+    """An alias no longer means what the caller took it to mean; nothing was changed."""
+
+    code = "alias_moved"
+    http_status = 409
+
+
+class NothingToRollBack(InputError):
+    """An alias has never meant another version than it does now."""
+
+    code = "nothing_to_roll_back"
+    http_status = 409
+
+
+class CatalogueUnavailable(DescantError):
+    """The registry's database does not answer; to try again later will help."""
+
+    code = "catalogue_unavailable"
+    http_status = 503
+
+
 class InvocationMissing(InputError):
     """An aLoRA adapter was asked for but its invocation tokens are not in the prompt."""
 

@@ -71,6 +71,7 @@ def adapters_router(service: Service) -> APIRouter:
                 {
                     "name": entry.name,
                     "content_hash": entry.version,
+                    "release": entry.release,
                     "is_current": entry.is_current,
                     "state": entry.state,
                     "host_bytes": entry.host_bytes,

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry
 
 from descant import __version__
+from descant.adapters import RegistryFollower
 from descant.llm import LLM
 from descant.monitoring import Metrics, RequestLog
 from descant.monitoring.metrics import CONTENT_TYPE
@@ -31,6 +32,7 @@ from descant.server.keys import KeyCheck, Keys
 from descant.server.loop_lag import watch_loop
 from descant.server.models import models_router
 from descant.server.rate_limits import RateLimit, RateLimits
+from descant.server.registry_thread import RegistryThread
 from descant.server.request_context import RequestContext
 from descant.server.scores import scores_router
 from descant.server.service import ServerConfig, Service
@@ -55,8 +57,9 @@ def create_app(
     registry: CollectorRegistry | None = None,
     request_log: RequestLog | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    follower: RegistryFollower | None = None,
 ) -> FastAPI:
-    """Return an app that serves this model; no one else may run its engine.
+    """Return an app that serves this model; no one else may run its engine, or the follower.
 
     Raises:
         InvalidConfig: the file of keys is wrong.
@@ -65,13 +68,16 @@ def create_app(
     keys = None if settings.keys_file is None else Keys(settings.keys_file)
     metrics = Metrics(registry or CollectorRegistry(), llm.model_name)
     metrics.watch_library(llm.library.stats)
-    service = Service.start(llm, indicators, metrics, settings, clock)
+    service = Service.start(llm, indicators, metrics, settings, clock, follower)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(watch_loop(metrics.observe_loop_lag))
+        following = None if follower is None else RegistryThread(follower.follow)
         yield
         await app.state.drain.finish(settings.drain_s)
+        if following is not None:
+            await asyncio.to_thread(following.close)
         watch.cancel()
         await asyncio.to_thread(service.engine.close)
 
@@ -83,6 +89,7 @@ def create_app(
     )
     app.state.drain = drain = Drain()
     app.state.engine = service.engine
+    app.state.indicators = service.known_indicators
     for router in ROUTERS:
         app.include_router(router(service))
     app.include_router(ready_router(drain, lambda: service.engine.is_running))

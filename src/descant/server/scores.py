@@ -69,7 +69,7 @@ def scores_router(service: Service) -> APIRouter:
         started = service.clock()
         transcript = body.conversation.to_transcript(request.state.request_id)
         caller = identify(request)
-        asked = _choose(service.indicators, body.indicators)
+        asked = _choose(service.known_indicators(), body.indicators)
         for indicator in asked:
             caller.check_model(indicator.adapter)
         # Rendering and loading adapters take a while; the event loop has others to serve.

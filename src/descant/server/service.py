@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from descant.adapters import RegistryFollower
 from descant.llm import LLM
 from descant.monitoring import Metrics
 from descant.schema import Indicator
@@ -53,10 +54,18 @@ class Service:
     clock: Callable[[], float] = time.perf_counter
     now: Callable[[], float] = time.time
     """Seconds since 1970, as OpenAI's objects state when they were created."""
+    follower: RegistryFollower | None = None
+    """Keeps the adapters as a registry says; None: there is none."""
 
     def created_now(self) -> int:
         """Return the time of day as OpenAI's objects state it."""
         return int(self.now())
+
+    def known_indicators(self) -> tuple[Indicator, ...]:
+        """Return those of the champions it follows, and those it was started with beside them."""
+        followed = () if self.follower is None else self.follower.indicators
+        named = {indicator.name for indicator in followed}
+        return (*(old for old in self.indicators if old.name not in named), *followed)
 
     @cached_property
     def grammars(self) -> GrammarCompiler:
@@ -71,7 +80,8 @@ class Service:
         metrics: Metrics,
         config: ServerConfig,
         clock: Callable[[], float],
+        follower: RegistryFollower | None = None,
     ) -> Service:
         """Start the engine's thread; from now on nothing else may run the engine."""
         engine = EngineThread(llm.engine, config.max_requests, metrics.take_engine_stats)
-        return cls(llm, engine, tuple(indicators), metrics, clock)
+        return cls(llm, engine, tuple(indicators), metrics, clock, follower=follower)
