@@ -28,10 +28,9 @@ def prepare(location: str, place: Path) -> Registry:
     return made
 
 
-def run_crowd(location: str, place: Path, seconds: float) -> int:
-    """Return how many were killed."""
-    command = [sys.executable, "-m", "tests.registry.crowd", location]
-    command += [str(place / "packages"), str(place / "journals"), str(seconds)]
+def run_program(name: str, *arguments: object) -> str:
+    """Run a program that forks, which a process with threads had better not; return what it says."""
+    command = [sys.executable, "-m", f"tests.registry.{name}", *map(str, arguments)]
     paths = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
     done = subprocess.run(
         command,
@@ -42,7 +41,13 @@ def run_crowd(location: str, place: Path, seconds: float) -> int:
         env={**os.environ, "PYTHONPATH": paths},
     )
     assert done.returncode == 0, done.stderr
-    return int(done.stdout.split()[0])
+    return done.stdout
+
+
+def run_crowd(location: str, place: Path, seconds: float) -> int:
+    """Return how many were killed."""
+    folders = place / "packages", place / "journals"
+    return int(run_program("crowd", location, *folders, seconds).split()[0])
 
 
 def journal_lines(place: Path) -> list[Line]:
@@ -88,6 +93,10 @@ def replay(trail: list[AuditEntry]) -> dict[tuple[str, str], str]:
     return {
         (e.name, e.alias): e.after for e in trail if e.alias is not None and e.after is not None
     }
+
+
+def test_a_kill_at_any_step_of_an_addition_leaves_it_whole(location: str, tmp_path: Path) -> None:
+    run_program("killed", location, tmp_path / "packages")
 
 
 def test_a_crowd_of_twenty_being_killed_at_random(location: str, tmp_path: Path) -> None:
