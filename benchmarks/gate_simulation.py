@@ -27,6 +27,7 @@ WORLDS: tuple[tuple[str, str, ReleaseWorld], ...] = (
     ("accuracy", "100 rows, hardly any change", ReleaseWorld(-0.03, rows=100, discordance=0.01)),
     ("accuracy", "30 agents who differ", ReleaseWorld(-0.03, agents=30)),
     ("macro_f1", "300 rows", ReleaseWorld(-0.03)),
+    ("macro_f1", "100 rows", ReleaseWorld(-0.03, rows=100)),
     ("macro_f1", "1,000 rows", ReleaseWorld(-0.03, rows=1000)),
     ("macro_f1", "100 rows, hardly any change", ReleaseWorld(-0.03, rows=100, discordance=0.01)),
     (

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from descant.evaluation import Predictions, compare_paired, score_indicator
+from descant.evaluation import Pairing, Predictions, Split, compare_paired, score_indicator
+from descant.evaluation.measures import macro_f1
 from descant.schema.errors import InvalidData
 from tests.evaluation.outcomes import BINARY, INTENT, Pair, outcomes, pairs_of
 
 BOTH = (BINARY, INTENT)
+CORNERS = ((True, True), (True, False), (False, True), (False, False))
 RIGHT: list[Pair] = [("yes", "yes"), ("no", "no")] * 15
 HALF: list[Pair] = [("yes", "no"), ("no", "no")] * 15
 NEVER: list[Pair] = [("ask", "ask")] * 3
@@ -76,3 +78,43 @@ def test_nothing_is_compared_with_nothing_and_not_with_something_else() -> None:
     assert compare_paired(BOTH, predictions([], []), predictions([], [])) is None
     with pytest.raises(InvalidData, match="'greeting'"):
         compare_paired(BOTH, predictions(RIGHT, []), predictions(RIGHT[1:], []))
+
+
+@settings(max_examples=30, deadline=None)
+@given(pairs=pairs_of(INTENT), data=st.data())
+def test_who_was_right_is_counted_one_question_at_a_time(
+    pairs: list[Pair], data: st.DataObject
+) -> None:
+    answers = st.sampled_from([*INTENT.labels, None])
+    others = [(right, data.draw(answers)) for right, _ in pairs]
+    pairing = Pairing.of(BOTH, predictions(HALF, pairs), predictions(RIGHT, others))
+    sides = zip([*HALF, *pairs], [*RIGHT, *others], strict=True)
+    slow = [(one[0] == one[1], other[0] == other[1]) for one, other in sides]
+    found = pairing.split()
+    assert found == Split(*(slow.count(each) for each in CORNERS))
+    assert found.total == len(slow)
+    answered = pairing.counts("answered").sum(axis=0)
+    missing = [(a[1] is None, b[1] is None) for a, b in zip(pairs, others, strict=True)]
+    assert answered.tolist()[:2] == [missing.count((False, True)), missing.count((True, False))]
+
+
+def test_one_indicator_some_conversations_and_clusters_are_parts_of_the_whole() -> None:
+    pairing = Pairing.of(BOTH, predictions(HALF, NEVER), predictions(RIGHT, NEVER))
+    alone = pairing.only("intent")
+    assert (len(alone), alone.tallies.shape) == (3, (3, 2, 1, 3, 4))
+    assert alone.split() == Split(3, 0, 0, 0)
+    assert pairing.pick({"0", "2", "99"}).ids == ("0", "2")
+    parity = {str(at): "even" if at % 2 == 0 else "odd" for at in range(30)}
+    clustered = pairing.clustered(parity)
+    assert clustered.ids == ("even", "odd")
+    np.testing.assert_array_equal(clustered.tallies.sum(axis=0), pairing.tallies.sum(axis=0))
+    np.testing.assert_array_equal(clustered.values(macro_f1), pairing.values(macro_f1))
+    assert pairing.clustered({}) is pairing
+
+
+def test_a_sharper_interval_can_be_asked_for() -> None:
+    pairing = Pairing.of((BINARY,), predictions(HALF, []), predictions(RIGHT, []))
+    wide, plain = (pairing.difference(macro_f1, confidence=c, method="bca") for c in (0.99, 0.9))
+    assert wide is not None
+    assert plain is not None
+    assert wide.low < plain.low < plain.value < plain.high < wide.high

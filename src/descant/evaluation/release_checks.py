@@ -46,10 +46,9 @@ def difference_checks(
     """Return what paired answers say: the mean, every indicator, every slice, the answered share."""
     parts = _parts(pairing, slices)
     enough = [part for part in parts if len(part.pairing) >= policy.min_support]
-    # A p-value of resamples is at least one over their number, and Holm multiplies it.
-    resamples = max(policy.resamples, ceil(4 * len(parts) / policy.alpha))
-    settings = replace(policy, resamples=resamples)
-    measured = {part.name: _measured(part, clusters, settings) for part in enough}
+    measured = {
+        part.name: _measured(part, clusters, _finer(policy, part, parts)) for part in enough
+    }
     findings = [_Finding(part, found) for part in enough if (found := measured[part.name])]
     checks = _claims(findings, policy) + _guards(findings, policy)
     return checks + [_untested(part, policy) for part in parts if not measured.get(part.name)]
@@ -92,6 +91,15 @@ def _parts(pairing: Pairing, slices: Sequence[Slice]) -> list[_Part]:
         *(_Part(each.name, pairing.pick(each.ids), pooled="right") for each in slices),
         _Part("answered", pairing, pooled="answered"),
     ]
+
+
+def _finer(policy: ReleasePolicy, part: _Part, parts: Sequence[_Part]) -> ReleasePolicy:
+    """Return the policy with resamples enough for the part's family.
+
+    A p-value of resamples is at least one over their number, and Holm multiplies it.
+    """
+    family = sum(each.is_claim == part.is_claim for each in parts)
+    return replace(policy, resamples=max(policy.resamples, ceil(4 * family / policy.alpha)))
 
 
 def _measured(part: _Part, clusters: Clusters, policy: ReleasePolicy) -> NonInferiority | None:

@@ -214,8 +214,9 @@ class _Kinds:
         num_imagined = len(self.kind_of) - self.size
         most = self.size + num_imagined // self.size
         drawn = generator.integers(0, most, (resamples, self.size), dtype=np.int32)
-        beyond = drawn >= self.size
-        drawn[beyond] = self.size + generator.integers(0, max(num_imagined, 1), beyond.sum())
+        if num_imagined:
+            beyond = drawn >= self.size
+            drawn[beyond] = self.size + generator.integers(0, num_imagined, beyond.sum())
         places = self.kind_of[drawn] + np.arange(resamples)[:, None] * len(self.rows)
         counts = np.bincount(places.reshape(-1), minlength=resamples * len(self.rows))
         return counts.reshape(resamples, -1).astype(np.float64)
