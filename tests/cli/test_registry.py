@@ -9,6 +9,8 @@ import pytest
 from tests.cli.test_app import run
 from tests.registry.packages import WEIGHTS, package, weights_hash
 
+FORCED = ("--force", "a test has no calls")
+
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -51,13 +53,15 @@ def test_an_alias_is_flipped_and_flipped_back(
 ) -> None:
     old, new = versions
     (place / "report.json").write_text('{"gain": 0.03}')
-    assert run("promote", f"empathy@{old}", "--reason", "first", "--expect", "nothing") == 0
+    assert (
+        run("promote", f"empathy@{old}", "--reason", "first", *FORCED, "--expect", "nothing") == 0
+    )
     assert run("promote", f"empathy@{new}", "--to", "challenger", "--reason", "trained") == 0
     seen = ("--expect", old[:20], "--to", "fallback")
     assert run("promote", f"empathy@{old}", "--to", "fallback", "--reason", "safe") == 0
     assert run("promote", f"empathy@{old}", "--reason", "safe", *seen) == 0
     evidence = ("--evidence", "report.json")
-    done = told(capsys, "promote", "empathy", "--reason", "better", *evidence, "--json")
+    done = told(capsys, "promote", "empathy", "--reason", "better", *evidence, *FORCED, "--json")
     assert (done["before"], done["after"], done["alias"]) == (old, new, "champion")
     assert run("rollback", "empathy", "--reason", "complaints") == 0
     assert f"{new[:19]} → {old[:19]}" in capsys.readouterr().out
@@ -74,13 +78,12 @@ def test_an_alias_is_flipped_and_flipped_back(
 def test_mistakes_exit_with_2_and_say_what_to_do(
     versions: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("promote", "empathy", "--reason", "x") == 2
+    assert run("promote", "empathy", "--reason", "x", *FORCED) == 2
     assert "has no challenger" in capsys.readouterr().err
     assert run("rollback", "empathy", "--reason", "x") == 2
     assert "descant registry log empathy" in capsys.readouterr().err
-    assert (
-        run("promote", f"empathy@{versions[0]}", "--reason", "x", "--expect", versions[1][:20]) == 2
-    )
+    other = ("--expect", versions[1][:20])
+    assert run("promote", f"empathy@{versions[0]}", "--reason", "x", *FORCED, *other) == 2
     assert "someone changed it" in capsys.readouterr().err
     assert run("registry", "list", "--registry", "nowhere") == 2
     assert "There is no registry" in capsys.readouterr().err

@@ -6,6 +6,8 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +26,8 @@ from descant.evaluation import (
     noise_floor,
     run_task,
 )
-from descant.registry import replacing
+from descant.llm import LLM
+from descant.registry import CONFIG_FILE, replacing
 from descant.release import (
     Contestant,
     GatePolicy,
@@ -34,24 +37,51 @@ from descant.release import (
     render_page,
     run_gate,
 )
-from descant.schema import load_indicators
+from descant.schema import Indicator, Scorecard, Transcript, load_indicators
 from descant.schema.errors import InvalidConfig
 
 BAG_OF_WORDS = "bag-of-words"
 
 
+@dataclass(frozen=True)
+class _OneAdapter:
+    """Answers every indicator by the adapter in one folder; a completer."""
+
+    llm: LLM
+    folder: Path
+
+    @property
+    def content_hash(self) -> str:
+        return self.llm.adapter(str(self.folder)).content_hash
+
+    def score(self, transcript: Transcript, indicators: Sequence[Indicator]) -> Scorecard:
+        """Return its answers."""
+        own = [replace(each, adapter=str(self.folder)) for each in indicators]
+        return self.llm.score(transcript, own)
+
+
 class GateRun:
     """One policy, and what answers its task."""
 
-    def __init__(self, terminal: Terminal, policy: GatePolicy, model: str, train: Path | None):
+    def __init__(
+        self,
+        terminal: Terminal,
+        policy: GatePolicy,
+        model: str,
+        train: Path | None,
+        adapter: str | None = None,
+    ):
         """Read the task; `train` is what a bag of words learns from.
 
+        Of one `adapter`, only what it answers is asked.
+
         Raises:
-            InvalidData: a conversation is both learned from and judged.
+            InvalidData: a conversation is both learned from and judged, or nothing is asked.
         """
         self.terminal, self.policy, self.model = terminal, policy, model
-        rows = read_rows(policy.task.data)
-        self.task = Task(policy.task.name, rows, load_indicators(policy.task.indicators))
+        rows, indicators = read_rows(policy.task.data), load_indicators(policy.task.indicators)
+        asked = [each for each in indicators if adapter in (None, each.adapter)]
+        self.task = Task(policy.task.name, rows, asked)
         self.learned_from = None if train is None else read_rows(train)
         check_apart(self.task, self.learned_from or ())
 
@@ -104,6 +134,9 @@ class GateRun:
         if path.is_file():
             recording = read_recording(path)
             return recording, recording.identity, False
+        if (path / CONFIG_FILE).is_file():
+            alone = _OneAdapter(LLM(self.model), path)
+            return alone, f"adapter {alone.content_hash}", True
         llm = load_llm(self.terminal, self.model, path)
         hashes = sorted(f"{each.name}@{each.content_hash}" for each in llm.load_adapters())
         whole = hashlib.sha256("\n".join([llm.base_hash, *hashes]).encode()).hexdigest()

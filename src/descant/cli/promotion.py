@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from descant.cli.options import JsonOption
+from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption
 from descant.cli.registry import read_evidence
 from descant.cli.registry_options import (
     DEFAULT_REGISTRY,
@@ -51,16 +51,48 @@ def promote(  # noqa: PLR0913 - an option each
         Path | None, typer.Option(help="JSON file to keep with it.", show_default=False)
     ] = None,
     expect: ExpectOption = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="The rule of the release (TOML).", show_default=False)
+    ] = None,
+    champion: Annotated[
+        str | None,
+        typer.Option(help="What to compare with. [default: the champion]", show_default=False),
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="What a bag-of-words learns from.", show_default=False)
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the gate's page here.", show_default=False)
+    ] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(
+            help="Do it without the gate; why. The audit trail keeps it.", show_default=False
+        ),
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
     registry: RegistryOption = DEFAULT_REGISTRY,
     user: UserOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Let an alias mean a version; servers that follow the registry answer from it within a second."""
+    """Let an alias mean a version; servers that follow the registry answer from it within a second.
+
+    What becomes champion has to pass the gate by a policy, or be forced with a reason.
+    """
     kept = None if evidence is None else read_evidence(evidence)
     meant = version if "@" in version else f"{version}@{_CHALLENGER}"
     opened = open_registry(registry, user)
     expected = _expected(opened, version, expect)
-    _say(opened.promote(meant, to, reason=reason, evidence=kept, expected=expected), json)
+    if to == _CHAMPION and force is None:
+        from descant.cli.promotion_gate import GateOptions, pass_gate
+
+        options = GateOptions(policy, champion, train, model, page)
+        found = pass_gate(opened, meant, to, options)
+        kept = {"gate": found} if kept is None else {"gate": found, "more": kept}
+    change = opened.promote(
+        meant, to, reason=reason, evidence=kept, forced_reason=force, expected=expected
+    )
+    _say(change, json)
 
 
 def rollback(
