@@ -22,6 +22,9 @@ from descant.cli.serve_options import (
     AdapterOption,
     AdapterRootOption,
     BatchesOption,
+    CanaryOption,
+    DealBy,
+    DealOption,
     DraftOption,
     DrainOption,
     FollowOption,
@@ -35,12 +38,17 @@ from descant.cli.serve_options import (
     RequestLogOption,
     ServedAdaptersOption,
     ServedNameOption,
+    ShadowOption,
     StepOption,
     ThreadsOption,
+    TrialLogOption,
 )
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from descant.llm import LLM
+    from descant.server import Trial, TrialConfig
 
 _FLUSH_S = 2
 """How long connections have to take what was sent, once no request is running."""
@@ -77,6 +85,10 @@ def serve(  # noqa: PLR0913 - an option each
     keys: KeysOption = None,
     batches: BatchesOption = None,
     request_log: RequestLogOption = None,
+    shadow: ShadowOption = 0.0,
+    canary: CanaryOption = 0.0,
+    deal_by: DealOption = DealBy.CONVERSATION,
+    trial_log: TrialLogOption = None,
 ) -> None:
     """Answer chats, completions, embeddings and scorecards over HTTP, as OpenAI's API has them.
 
@@ -96,7 +108,7 @@ def serve(  # noqa: PLR0913 - an option each
     from descant.llm import LLM
     from descant.monitoring import RequestLog
     from descant.schema import load_indicators
-    from descant.server import BatchConfig, ServerConfig, create_app
+    from descant.server import BatchConfig, ServerConfig, TrialConfig, create_app
 
     terminal = Terminal()
     config = ServerConfig(
@@ -134,7 +146,8 @@ def serve(  # noqa: PLR0913 - an option each
         if preload:
             llm.load_adapters()
         asked = llm.indicators() if indicators is None else load_indicators(indicators)
-        app = create_app(llm, asked, config, request_log=log, follower=follower)
+        trial = _trial(TrialConfig(shadow, canary, deal_by.value), trial_log, registry, llm)
+        app = create_app(llm, asked, config, request_log=log, follower=follower, trial=trial)
         num_adapters = sum(entry.is_current for entry in llm.library.list())
         address, chosen = listener.getsockname()[:2]
         terminal.note(
@@ -143,6 +156,25 @@ def serve(  # noqa: PLR0913 - an option each
         )
         run_server(app, listener, drain_s)
     terminal.note("Stopped.")
+
+
+def _trial(config: TrialConfig, log: Path | None, registry: str | None, llm: LLM) -> Trial | None:
+    from descant.schema.errors import InvalidConfig
+    from descant.server import Trial
+
+    if not (config.shadow_share or config.canary_share):
+        return None
+    if registry is None:
+        raise InvalidConfig(
+            "Challengers are those of a registry.", field="registry", remedy="Name it: --registry."
+        )
+    if log is None:
+        raise InvalidConfig(
+            "What champions and challengers answer has to be written down.",
+            field="trial_log",
+            remedy="Name a file: --trial-log.",
+        )
+    return Trial(config, open_log(log), llm.library.__contains__)
 
 
 def adapters_folder(named: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,15 @@ import typer
 from descant.cli.options import DEFAULT_ADAPTERS
 
 _MODELS, _MEMORY, _LIMITS, _FILES = "Models", "Memory and threads", "Limits", "Files"
+_TRIAL = "Challengers on live traffic"
+
+
+class DealBy(StrEnum):
+    """What is dealt to a canary."""
+
+    CONVERSATION = "conversation"
+    TENANT = "tenant"
+
 
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 PortOption = Annotated[
@@ -123,6 +133,40 @@ BatchesOption = Annotated[
         help="Folder for /v1/files and /v1/batches.",
         show_default="not offered",
         rich_help_panel=_FILES,
+    ),
+]
+ShadowOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of scorecards that challengers are asked for too; nobody sees their answers.",
+        rich_help_panel=_TRIAL,
+    ),
+]
+CanaryOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of scorecards that challengers answer, and champions are asked for too.",
+        rich_help_panel=_TRIAL,
+    ),
+]
+DealOption = Annotated[
+    DealBy,
+    typer.Option(
+        "--deal-by",
+        help="Deal conversations, or tenants: the same one always goes the same way.",
+        rich_help_panel=_TRIAL,
+    ),
+]
+TrialLogOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File to append both answers to, without what was said; see descant trial.",
+        show_default=False,
+        rich_help_panel=_TRIAL,
     ),
 ]
 RequestLogOption = Annotated[

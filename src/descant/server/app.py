@@ -37,6 +37,7 @@ from descant.server.request_context import RequestContext
 from descant.server.scores import scores_router
 from descant.server.service import ServerConfig, Service
 from descant.server.tokens import tokens_router
+from descant.server.trial import Trial
 
 ROUTERS = (
     scores_router,
@@ -49,7 +50,7 @@ ROUTERS = (
 )
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - one part each
     llm: LLM,
     indicators: Sequence[Indicator],
     config: ServerConfig | None = None,
@@ -58,6 +59,7 @@ def create_app(
     request_log: RequestLog | None = None,
     clock: Callable[[], float] = time.perf_counter,
     follower: RegistryFollower | None = None,
+    trial: Trial | None = None,
 ) -> FastAPI:
     """Return an app that serves this model; no one else may run its engine, or the follower.
 
@@ -68,7 +70,7 @@ def create_app(
     keys = None if settings.keys_file is None else Keys(settings.keys_file)
     metrics = Metrics(registry or CollectorRegistry(), llm.model_name)
     metrics.watch_library(llm.library.stats)
-    service = Service.start(llm, indicators, metrics, settings, clock, follower)
+    service = Service.start(llm, indicators, metrics, settings, clock, follower, trial)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,6 +78,8 @@ def create_app(
         following = None if follower is None else RegistryThread(follower.follow)
         yield
         await app.state.drain.finish(settings.drain_s)
+        if trial is not None:
+            await trial.finish()
         if following is not None:
             await asyncio.to_thread(following.close)
         watch.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -22,8 +23,12 @@ from descant.schema import (
 from descant.schema.errors import ContextTooLong, InputError, OutOfBlocks
 from descant.server.body import Body, Text
 from descant.server.generations import together, unless_gone
-from descant.server.keys import identify
+from descant.server.keys import Caller, identify
 from descant.server.service import Service
+from descant.server.trial import Course, Side
+
+_MIRROR_PRIORITY = 100
+"""Behind everything that a caller waits for."""
 
 
 class TurnBody(Body):
@@ -72,19 +77,15 @@ def scores_router(service: Service) -> APIRouter:
         asked = _choose(service.known_indicators(), body.indicators)
         for indicator in asked:
             caller.check_model(indicator.adapter)
-        # Rendering and loading adapters take a while; the event loop has others to serve.
-        plan = await asyncio.to_thread(
-            service.llm.plan,
-            transcript,
-            asked,
-            salt=caller.salt(body.cache_salt),
-            priority=caller.priority(body.priority),
+        course = _course(service, transcript, caller)
+        asking = _Asking(service, transcript, caller.salt(body.cache_salt))
+        priority = caller.priority(body.priority)
+        served = _as_asked(service, course, asked)
+        scorecard = await unless_gone(request, asking.score(served, priority))
+        scorecard = replace(
+            scorecard, usage=replace(scorecard.usage, time_s=service.clock() - started)
         )
-        outcome = None
-        if plan.request is not None:
-            outcome = await unless_gone(request, _outcome(service, plan.request))
-        texts = await unless_gone(request, _texts(service, plan))
-        scorecard = service.llm.scorecard(plan, outcome, service.clock() - started, texts)
+        _mirror(service, course, asking, asked, scorecard)
         request.state.usage = {
             "tokens_read": scorecard.usage.tokens_read,
             "tokens_shared": scorecard.usage.tokens_shared,
@@ -93,6 +94,52 @@ def scores_router(service: Service) -> APIRouter:
         return scorecard
 
     return router
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """One conversation, to be asked about."""
+
+    service: Service
+    transcript: Transcript
+    salt: str
+
+    async def score(self, indicators: Sequence[Indicator], priority: int) -> Scorecard:
+        service, started = self.service, self.service.clock()
+        # Rendering and loading adapters take a while; the event loop has others to serve.
+        plan = await asyncio.to_thread(
+            service.llm.plan, self.transcript, indicators, salt=self.salt, priority=priority
+        )
+        outcome = None if plan.request is None else await _outcome(service, plan.request)
+        texts = await _texts(service, plan)
+        return service.llm.scorecard(plan, outcome, service.clock() - started, texts)
+
+
+def _course(service: Service, transcript: Transcript, caller: Caller) -> Course:
+    if service.trial is None:
+        return Course("champion", is_mirrored=False)
+    return service.trial.course(transcript.id, caller.tenant)
+
+
+def _as_asked(service: Service, course: Course, asked: Sequence[Indicator]) -> Sequence[Indicator]:
+    return asked if service.trial is None else service.trial.asked_of(course.answered_by, asked)
+
+
+def _mirror(
+    service: Service,
+    course: Course,
+    asking: _Asking,
+    asked: Sequence[Indicator],
+    given: Scorecard,
+) -> None:
+    """Ask the other side about those that have a challenger, when there is nothing better to do."""
+    trial = service.trial
+    tried = () if trial is None or not course.is_mirrored else trial.tried(asked)
+    if trial is None or not tried:
+        return
+    other: Side = "challenger" if course.answered_by == "champion" else "champion"
+    mirrored = trial.asked_of(other, tried)
+    trial.mirror(tried, given, lambda: asking.score(mirrored, _MIRROR_PRIORITY), course.answered_by)
 
 
 async def _outcome(service: Service, request: ScoreRequest) -> ScoreResult | DescantError:

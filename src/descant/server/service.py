@@ -15,6 +15,7 @@ from descant.schema import Indicator
 from descant.schema.errors import InvalidConfig
 from descant.server.batches import BatchConfig
 from descant.server.engine_thread import EngineThread
+from descant.server.trial import Trial
 from descant.text import GrammarCompiler
 
 
@@ -56,6 +57,8 @@ class Service:
     """Seconds since 1970, as OpenAI's objects state when they were created."""
     follower: RegistryFollower | None = None
     """Keeps the adapters as a registry says; None: there is none."""
+    trial: Trial | None = None
+    """Asks challengers beside champions; None: nobody does."""
 
     def created_now(self) -> int:
         """Return the time of day as OpenAI's objects state it."""
@@ -81,7 +84,8 @@ class Service:
         config: ServerConfig,
         clock: Callable[[], float],
         follower: RegistryFollower | None = None,
+        trial: Trial | None = None,
     ) -> Service:
         """Start the engine's thread; from now on nothing else may run the engine."""
         engine = EngineThread(llm.engine, config.max_requests, metrics.take_engine_stats)
-        return cls(llm, engine, tuple(indicators), metrics, clock, follower=follower)
+        return cls(llm, engine, tuple(indicators), metrics, clock, follower=follower, trial=trial)
