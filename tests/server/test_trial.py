@@ -43,7 +43,7 @@ def ask(
     """Score so many conversations; return the answers about ``polite``, the records and the trial."""
     llm, indicators, *_ = tried
     log = io.StringIO()
-    trial = Trial(TrialConfig(**config), log, lambda name: name in llm.library)
+    trial = Trial(TrialConfig(**config), log, llm.has_adapter)
     app = create_app(llm, indicators, registry=CollectorRegistry(), trial=trial)
 
     async def exchange() -> list[httpx.Response]:

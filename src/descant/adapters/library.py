@@ -24,7 +24,7 @@ from descant.adapters.host_tier import HostTier
 from descant.adapters.single_flight import SingleFlight
 from descant.model import LoadedModel, LoraAdapter, load_adapter
 from descant.registry import find_adapters
-from descant.schema.errors import AdapterExists, AdapterNotFound, InvalidConfig
+from descant.schema.errors import AdapterExists, InvalidConfig
 
 
 @dataclass(frozen=True)
@@ -284,14 +284,6 @@ class AdapterLibrary:
         blend = Blend([Part(self.load(part), weight) for part, weight in weights.items()])
         content = self._flights.run(blend.content_hash, partial(self._blended, blend, name))
         return _named(content.adapter, name)
-
-    def __contains__(self, name: str) -> bool:
-        """Return whether an adapter, or an alias such as ``polite@challenger``, is known."""
-        try:
-            self.entry(name)
-        except AdapterNotFound:
-            return False
-        return True
 
     def entry(self, name: str) -> AdapterEntry:
         """Return what is known of one adapter.

@@ -33,6 +33,7 @@ from descant.cli import (
     score,
     serve,
     train,
+    trial,
 )
 from descant.cli.process import prepare_process
 from descant.cli.terminal import Terminal
@@ -117,6 +118,7 @@ def build_app() -> typer.Typer:
         cost,
         score,
         serve,
+        trial,
         adapters,
     ):
         group.add_to(app)

@@ -174,7 +174,7 @@ def _trial(config: TrialConfig, log: Path | None, registry: str | None, llm: LLM
             field="trial_log",
             remedy="Name a file: --trial-log.",
         )
-    return Trial(config, open_log(log), llm.library.__contains__)
+    return Trial(config, open_log(log), llm.has_adapter)
 
 
 def adapters_folder(named: Path | None) -> Path | None:

@@ -336,6 +336,14 @@ class LLM:
         labels = tuple(map(tuple, self.renderer.render_labels(indicator.labels)))
         return Tail(token_ids, labels, content.adapter)
 
+    def has_adapter(self, name: str) -> bool:
+        """Return whether an adapter, or an alias such as ``polite@challenger``, is known."""
+        try:
+            self.library.entry(name)
+        except AdapterNotFound:
+            return False
+        return True
+
     def adapter(self, name: str) -> LoraAdapter:
         """Return an adapter, loaded now if it was not before.
 

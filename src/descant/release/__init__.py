@@ -7,8 +7,13 @@ from descant.release.limits import Limits
 from descant.release.page import Provenance, render_page
 from descant.release.policy import GatePolicy, GateTask, Prices, SlicePlan, load_policy
 from descant.release.recording import Recording, read_recording
+from descant.release.trial_report import SideSummary, TrialReport, TrialRow, read_trial
 
 __all__ = [
+    "SideSummary",
+    "TrialReport",
+    "TrialRow",
+    "read_trial",
     "Bar",
     "Marker",
     "interval_chart",
