@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.star.machine import describe
 from benchmarks.star.run import EASY, MODEL, RESULTS, subset
@@ -66,7 +67,37 @@ def main() -> None:
         )
     result = {**describe(), "dialogues": options.dialogues, **report}
     (RESULTS / "star_distillation.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    text = _table(result)
+    (RESULTS / "star_distillation.md").write_text(text)
+    print(text)
+
+
+def _table(result: dict[str, Any]) -> str:
+    ratio = result["student_over_teacher"]["ratio"]
+    means = result["on_gold"]["mean_macro_f1"]
+    lines = [
+        "# STAR: a student that saw no label of people",
+        "",
+        f"{result['dialogues']} dialogues labelled softly by the teacher's adapters; macro-F1 on the labels "
+        f"of people, 95 % intervals in brackets. {result['date']}, commit {result['commit']}, "
+        f"{result['machine']}.",
+        "",
+        f"**The student keeps {ratio['value']:.1%} of the teacher's macro-F1 "
+        f"[{ratio['low']:.1%}, {ratio['high']:.1%}], conversations drawn in pairs.**",
+        "",
+        "| indicator | labelled | student | teacher |",
+        "|---|---:|---|---|",
+    ]
+    for row in result["on_gold"]["indicators"]:
+        own, teacher = row["ours"], row["baselines"]["teacher"]
+        lines.append(f"| {row['indicator']} | {own['support']} | {_cell(own)} | {_cell(teacher)} |")
+    lines.append(f"| **mean** | | **{means['ours']:.3f}** | **{means['teacher']:.3f}** |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(scored: dict[str, Any]) -> str:
+    f1 = scored["macro_f1"]
+    return f"{f1['value']:.3f} [{f1['low']:.3f}, {f1['high']:.3f}]"
 
 
 def _options() -> argparse.Namespace:
