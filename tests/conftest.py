@@ -11,6 +11,9 @@ import os
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+# What runs tests beside each other says how wide its terminal is; there is none.
+os.environ.pop("COLUMNS", None)
+
 pytest_plugins = ["tests.registry.locations"]
 
 settings.register_profile("same", derandomize=True)

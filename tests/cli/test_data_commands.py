@@ -71,7 +71,7 @@ def test_checking_shows_balance_copies_and_contradictions(
 ) -> None:
     (tmp_path / "paid.toml").write_text(PAID)
     assert run("data", "check", calls, "--against", calls, "--indicators", str(tmp_path)) == 0
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     for line in ("3 conversations of", "3 ids in both files", "no 1, yes 1", "yes: 1; no: 2"):
         assert line in out
     assert "Near-duplicates: 3 conversations in 2 groups" in out

@@ -264,7 +264,11 @@ def test_the_embedded_model_equals_transformers_over_512_tokens(smollm2: Path) -
         )
         if dtype == torch.float32:
             assert (ours - expected).abs().max() <= 1e-3
-        assert (ours.argmax(-1) == expected.argmax(-1)).float().mean() >= 0.99
+        agreed = ours.argmax(-1) == expected.argmax(-1)
+        assert agreed.float().mean() >= 0.98
+        # Where they differ, both tokens are as likely as rounding to bfloat16 can tell (logits to 32).
+        chosen = expected.gather(-1, ours.argmax(-1, keepdim=True))[:, 0]
+        assert (expected.max(-1).values - chosen).max() <= 0.25
 
 
 @needs_wheel

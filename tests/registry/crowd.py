@@ -121,8 +121,8 @@ class Crowd:
         pid = self.living.pop(self.chance.randrange(len(self.living)))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        # Dead before the signal: it failed by itself.
-        if os.WIFEXITED(status):
+        # Dead before the signal: it failed by itself, unless its time was over.
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
             self.failed.append(pid)
 
     def wait(self) -> None:
