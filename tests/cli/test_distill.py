@@ -230,7 +230,12 @@ def start(place: Path, address: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "descant", *arguments(place, address, "--concurrency", "2")]
     paths = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
     return subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        # Whoever runs the tests in the background has them ignore what Ctrl-C sends.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
