@@ -29,7 +29,7 @@ from descant.training import (
 
 MODEL = "smollm2-135m-instruct"
 SHOTS = 4
-SETTINGS = Hyperparameters(epochs=2, learning_rate=1e-3, min_steps=60, reading_cache_bytes=4 << 30)
+SETTINGS = Hyperparameters(epochs=2, learning_rate=1e-3, min_steps=40, reading_cache_bytes=4 << 30)
 FROZEN_KV = replace(
     SETTINGS, target_modules=("q_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 )

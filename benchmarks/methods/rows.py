@@ -40,8 +40,8 @@ FINANCE_INTENTS = (
 MAX_WORDS = 150
 """Longer dialogues of STAR are left out: plain LoRA reads each of them forward and backward, 14 times
 an epoch, and there are three seeds to be had from two cores."""
-_HARD = dict.fromkeys(HARD_INDICATORS, 600)
-_EASY = dict.fromkeys(EASY_INDICATORS, 160)
+_HARD = dict.fromkeys(HARD_INDICATORS, 300)
+_EASY = dict.fromkeys(EASY_INDICATORS, 120)
 
 
 @dataclass(frozen=True)
