@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from descant.data import did_you_mean, read_toml_record
+from descant.configuration import did_you_mean, read_toml_record
 from descant.schema.errors import InvalidConfig
 
 NonNegative = Annotated[float, Field(ge=0)]

@@ -55,11 +55,8 @@ from descant.data.redaction import (
     redact_rows,
 )
 from descant.data.samples import generate_calls, hand_written_calls, sample_indicators
-from descant.data.spelling import did_you_mean
 from descant.data.splits import Fractions, Split, split_of, split_rows
 from descant.data.survey import Finding, named, survey
-from descant.data.toml_file import read_toml_record
-from descant.data.toml_paths import below_file, existing, existing_file, existing_folder
 from descant.data.transcripts import (
     build_transcript,
     clean_text,
@@ -70,12 +67,7 @@ from descant.data.transcripts import (
 )
 
 __all__ = [
-    "below_file",
-    "existing",
-    "existing_file",
-    "existing_folder",
     "read_objects",
-    "read_toml_record",
     "FORMATS",
     "HARD_INDICATORS",
     "REDACTION_KINDS",
@@ -112,7 +104,6 @@ __all__ = [
     "clean_text",
     "count_labels",
     "data_hash",
-    "did_you_mean",
     "draft_indicators",
     "find_conflicts",
     "find_leak_words",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from descant.data.spelling import did_you_mean
+from descant.configuration import did_you_mean
 from descant.schema import Indicator, LabelledTranscript
 from descant.schema.errors import InvalidData, join_errors
 

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from descant.configuration import did_you_mean
 from descant.data.json_lines import parse_object, read_lines, write_objects
 from descant.data.soft_labels import parse_probabilities, parse_weights, soft_label_tables
-from descant.data.spelling import did_you_mean
 from descant.schema import Indicator, LabelledTranscript, Transcript, Turn
 from descant.schema.errors import (
     DuplicateId,

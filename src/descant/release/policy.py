@@ -37,7 +37,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from descant.data import existing_file, existing_folder, read_toml_record
+from descant.configuration import existing_file, existing_folder, read_toml_record
 from descant.evaluation import Period, ReleasePolicy
 from descant.release.limits import Limits
 

@@ -30,7 +30,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from descant.data import below_file, existing, existing_file, existing_folder, read_toml_record
+from descant.configuration import (
+    below_file,
+    existing,
+    existing_file,
+    existing_folder,
+    read_toml_record,
+)
 from descant.model import check_source
 from descant.schema.errors import InvalidConfig, ModelNotFound
 from descant.training.hyperparameters import Hyperparameters

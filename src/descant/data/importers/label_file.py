@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from descant.configuration import did_you_mean
 from descant.data.importers.csv_file import open_csv
 from descant.data.importers.table import (
     Table,
@@ -14,7 +15,6 @@ from descant.data.importers.table import (
     check_label_columns,
     read_label,
 )
-from descant.data.spelling import did_you_mean
 from descant.schema import Indicator, LabelledTranscript
 from descant.schema.errors import DuplicateId, InvalidData
 

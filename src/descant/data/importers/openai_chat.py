@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from descant.configuration import did_you_mean
 from descant.data.importers.records import Record, read_records
 from descant.data.importers.source_file import NOTHING_SAID, OnSkip
 from descant.data.json_table import JsonTable
-from descant.data.spelling import did_you_mean
 from descant.data.transcripts import build_transcript
 from descant.schema import LabelledTranscript, Turn
 from descant.schema.errors import InvalidData, WrongFormat

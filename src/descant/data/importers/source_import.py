@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from descant.configuration import did_you_mean
 from descant.data.importers.formats import Format, ReadOptions, find_format
 from descant.data.importers.import_summary import ImportSummary
 from descant.data.importers.label_file import LabelFile
 from descant.data.importers.signature import format_of, guess_format
 from descant.data.importers.source_file import Found, SourceFile, find_files
-from descant.data.spelling import did_you_mean
 from descant.data.transcripts import validate_labels
 from descant.schema import LabelledTranscript, Transcript, Turn
 from descant.schema.errors import (

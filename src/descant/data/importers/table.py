@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from descant.configuration import did_you_mean
 from descant.data.importers.speaker_line import split_speaker
-from descant.data.spelling import did_you_mean
 from descant.data.transcripts import build_transcript, check_label
 from descant.schema import Indicator, LabelledTranscript, Turn
 from descant.schema.errors import DuplicateId, InvalidData, InvalidTranscript

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_
 
 from pydantic import TypeAdapter, ValidationError
 
-from descant.data.spelling import did_you_mean
-from descant.data.toml_lines import KeyPath
+from descant.configuration.lines import KeyPath
+from descant.configuration.spelling import did_you_mean
 from descant.schema.errors import InvalidConfig
 
 if TYPE_CHECKING:

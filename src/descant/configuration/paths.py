@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationInfo
 
-from descant.data.spelling import did_you_mean
+from descant.configuration.spelling import did_you_mean
 
 
 def below_file(path: Path, info: ValidationInfo) -> Path:

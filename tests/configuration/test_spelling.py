@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from descant.data.spelling import did_you_mean
+from descant.configuration.spelling import did_you_mean
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from descant.data.toml_lines import KeyPath, key_lines
+from descant.configuration.lines import KeyPath, key_lines
 
 SCALARS = (
     "1",

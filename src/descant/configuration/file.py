@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from descant.data.toml_lines import key_lines
-from descant.data.toml_record import RecordReader
+from descant.configuration.lines import key_lines
+from descant.configuration.record import RecordReader
 from descant.schema.errors import InvalidConfig, join_errors
 
 if TYPE_CHECKING:
