@@ -1,0 +1,187 @@
+"""The gateway in one TOML file.
+
+::
+
+    [server]
+    max_body_bytes = 10_000_000
+
+    [upstreams.own]
+    dialect = "descant"
+    url = "http://127.0.0.1:8000"
+    concurrency = 64
+
+    [upstreams.hosted]
+    dialect = "openai"
+    url = "https://api.openai.com"
+    key_env = "OPENAI_API_KEY"                # the name of an environment variable
+    names = { polite = "gpt-5-mini" }         # what a model is called there
+    priority = 1                              # asked where no upstream of priority 0 can answer
+    requests_per_minute = 500
+    tokens_per_minute = 200_000
+    read_price = 0.25                         # money for a million tokens
+    write_price = 2.0
+
+    [routes."*"]                              # a model's name, or a glob; the longest that fits counts
+    upstreams = ["own", "hosted"]
+
+    [keys.quality-team]
+    sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    tenant = "quality"
+    models = ["polite", "refund-*"]
+    tokens_per_minute = 100_000
+
+    [tenants.quality]
+    money_per_month = 50.0
+
+Keys are stored as hashes only (``printf %s "$SECRET" | sha256sum``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from descant.configuration import read_toml_record
+from descant.schema.errors import InvalidConfig
+
+Positive = Annotated[int, Field(ge=1)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+Price = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+DialectName = Literal["openai", "azure", "anthropic", "vllm", "descant"]
+Order = Literal["load", "weight", "latency", "cost"]
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """What any caller may send, and how long anything may take."""
+
+    max_body_bytes: Positive = 10_000_000
+    max_header_bytes: Positive = 32_768
+    body_timeout_s: PositiveSeconds = 30.0
+    """A request must have arrived whole by then."""
+    deadline_s: PositiveSeconds = 600.0
+    """The longest a caller is let wait; `x-deadline-s` of a request may shorten it."""
+    drain_s: PositiveSeconds = 30.0
+    default_max_tokens: Positive = 1024
+    """Set aside for a request that names no most."""
+
+
+@dataclass(frozen=True)
+class UpstreamConfig:
+    """One place that answers."""
+
+    url: str
+    dialect: DialectName = "openai"
+    key_env: str | None = None
+    """The environment variable that holds its API key."""
+    ca_file: str | None = None
+    """Certificates to trust instead of the machine's."""
+    api_version: str | None = None
+    """Azure's `api-version`."""
+    models: tuple[str, ...] = ("*",)
+    """Names and globs of what it serves."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What a model is called there, where it has another name; Azure: its deployment."""
+    priority: int = 0
+    """Lower first: capacity that is paid for anyway before what is paid by the token."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    concurrency: Positive | None = None
+    connect_timeout_s: PositiveSeconds = 5.0
+    idle_timeout_s: PositiveSeconds = 60.0
+    """The longest silence before and within an answer."""
+    read_price: Price = 0.0
+    cached_price: Price | None = None
+    """Of tokens it had read before; `read_price` if absent."""
+    write_price: Price = 0.0
+    poll_metrics: bool = False
+    """Whether its queue, KV use and adapters are asked for at ``/metrics``."""
+
+
+@dataclass(frozen=True)
+class RouteConfig:
+    """How one model, or all that a glob names, is answered."""
+
+    upstreams: tuple[str, ...]
+    order: Order = "load"
+    """Within a priority: least loaded, by weight, quickest, cheapest."""
+    cache_s: Annotated[float, Field(ge=0)] = 0.0
+    """How long an answer may be given again to the same question; 0: never."""
+    hedge_share: Share = 0.0
+    """The share of requests that may be asked twice when the first byte is late."""
+
+
+@dataclass(frozen=True)
+class LimitConfig:
+    """What may pass in a minute, at once, and in money; None is no limit."""
+
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    concurrency: Positive | None = None
+    money_per_day: Price | None = None
+    money_per_month: Price | None = None
+
+
+@dataclass(frozen=True)
+class KeyConfig(LimitConfig):
+    """One virtual key."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = ""
+    tenant: str | None = None
+    """The key's name if absent."""
+    models: tuple[str, ...] = ("*",)
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.sha256:
+            raise InvalidConfig("is missing.", field="sha256")
+
+
+@dataclass(frozen=True)
+class StateConfig:
+    """Where what outlives a request is kept."""
+
+    ledger: str | None = None
+    """An SQLite file, or a PostgreSQL URL; None keeps no books."""
+    redis: str | None = None
+    """``redis://…``: limits and cache shared by all workers; None: each process has its own."""
+
+
+@dataclass(frozen=True)
+class GatewayConfig:
+    """Everything that decides what the gateway does."""
+
+    upstreams: dict[str, UpstreamConfig]
+    routes: dict[str, RouteConfig]
+    keys: dict[str, KeyConfig] = field(default_factory=dict)
+    """Without any, every caller is let in."""
+    tenants: dict[str, LimitConfig] = field(default_factory=dict)
+    models: dict[str, LimitConfig] = field(default_factory=dict)
+    """Limits of a model or adapter, whoever asks."""
+    server: ServerConfig = ServerConfig()
+    state: StateConfig = StateConfig()
+
+    def __post_init__(self) -> None:
+        for name, route in self.routes.items():
+            for upstream in route.upstreams:
+                if upstream not in self.upstreams:
+                    known = ", ".join(self.upstreams)
+                    raise InvalidConfig(
+                        f"route {name!r} names the upstream {upstream!r}, which is not there.",
+                        field="routes",
+                        remedy=f"Upstreams: {known}.",
+                    )
+
+
+def load_gateway_config(path: Path) -> GatewayConfig:
+    """Read the file; the error lists every mistake in it with line, key and remedy.
+
+    Raises:
+        InvalidConfig: the file cannot be read, is not TOML, or a key in it is wrong.
+    """
+    return read_toml_record(path, GatewayConfig, "gateway file", "docs/gateway.md has a first one.")
