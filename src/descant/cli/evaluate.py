@@ -8,6 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from descant.cli.endpoint_options import (
+    DEFAULT_ANSWERS,
+    AnswersFolderOption,
+    AnswerTokensOption,
+    BudgetMoneyOption,
+    BudgetTokensOption,
+    ConcurrencyOption,
+    KeyEnvOption,
+    PriceInOption,
+    PriceOutOption,
+    SoftOption,
+    TimeoutOption,
+)
 from descant.cli.options import (
     DEFAULT_ADAPTERS,
     DEFAULT_MODEL,
@@ -18,8 +31,10 @@ from descant.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from descant.cli.endpoints import Endpoints
     from descant.cli.terminal import Terminal
     from descant.evaluation import Completer, EvaluationReport, Task
+    from descant.release import EndpointAnswers
     from descant.schema import LabelledTranscript
 
 
@@ -29,7 +44,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog=f"Example:  {example}")(evaluate)
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - an option each
     data: Annotated[Path, typer.Argument(help="Labelled conversations, one JSON object a line.")],
     indicators: RequiredIndicatorsOption,
     adapters: AdaptersOption = DEFAULT_ADAPTERS,
@@ -37,12 +52,31 @@ def evaluate(
         Path | None, typer.Option(help="What the bag-of-words baseline learns from.")
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge this instead of adapters: the address of a descant serve (http://HOST/v1), "
+            "ADDRESS#MODEL of a chat model, or an endpoint's file (.toml).",
+            show_default=False,
+        ),
+    ] = None,
+    answers: AnswersFolderOption = DEFAULT_ANSWERS,
+    key_env: KeyEnvOption = None,
+    soft: SoftOption = False,
+    max_answer_tokens: AnswerTokensOption = 64,
+    concurrency: ConcurrencyOption = 8,
+    timeout_s: TimeoutOption = 60.0,
+    budget_tokens: BudgetTokensOption = None,
+    budget_money: BudgetMoneyOption = None,
+    price_in: PriceInOption = 0.0,
+    price_out: PriceOutOption = 0.0,
     json: JsonOption = False,
 ) -> None:
     """Print F1 with 95 % intervals for every indicator, and how far its probabilities can be believed.
 
     With --train beside a baseline.
     """
+    from descant.cli.endpoints import AddressOptions, Endpoints
     from descant.cli.loading import load_llm, read_rows
     from descant.cli.terminal import Terminal
     from descant.evaluation import Task
@@ -51,12 +85,42 @@ def evaluate(
     terminal = Terminal()
     task = Task(data.stem, read_rows(data), load_indicators(indicators))
     learned_from = None if train is None else read_rows(train)
-    llm = load_llm(terminal, model, adapters)
-    report = judge(terminal, task, llm, learned_from)
+    if endpoint is None:
+        said = None
+        report = judge(terminal, task, load_llm(terminal, model, adapters), learned_from)
+    else:
+        options = AddressOptions(
+            key_env,
+            soft,
+            max_answer_tokens,
+            concurrency,
+            timeout_s,
+            price_in,
+            price_out,
+            budget_tokens,
+            budget_money,
+        )
+        said = _ask(terminal, endpoint, task, Endpoints(answers, options))
+        report = judge(terminal, task, said, learned_from)
     if json:
-        terminal.print_json(report.to_json())
+        terminal.print_json(report.to_json() | {"endpoint": said and said.figures.to_json()})
     else:
         terminal.print(*report.to_tables())
+        if said is not None:
+            terminal.print(said.figures.to_text())
+
+
+def _ask(terminal: Terminal, source: str, task: Task, endpoints: Endpoints) -> EndpointAnswers:
+    from descant.schema.errors import InvalidConfig
+
+    plan = endpoints.plan(source)
+    if plan is None:
+        raise InvalidConfig(
+            f"{source!r} is neither an address nor an endpoint's file.",
+            field="endpoint",
+            remedy="Name it like http://127.0.0.1:8000/v1#MODEL, or a .toml file.",
+        )
+    return endpoints.ask(terminal, plan, task)
 
 
 def judge(

@@ -2,6 +2,13 @@
 
 from descant.release.charts import Bar, Marker, interval_chart
 from descant.release.contestant import Contestant
+from descant.release.endpoint_plan import (
+    EndpointPlan,
+    is_address,
+    load_endpoint,
+    split_address,
+)
+from descant.release.endpoint_run import EndpointAnswers, EndpointFigures, ask_endpoint
 from descant.release.gate import GateResult, run_gate
 from descant.release.limits import Limits
 from descant.release.page import Provenance, render_page
@@ -18,6 +25,13 @@ __all__ = [
     "Marker",
     "interval_chart",
     "Contestant",
+    "EndpointAnswers",
+    "EndpointFigures",
+    "EndpointPlan",
+    "ask_endpoint",
+    "is_address",
+    "load_endpoint",
+    "split_address",
     "GatePolicy",
     "GateResult",
     "GateTask",

@@ -208,6 +208,8 @@ def _not_tested(
         yield "The champion was not run twice: how much it differs from itself is not known."
     if candidate.conversation_s is None:
         yield "The candidate did not run here: its speed was not measured."
+    if candidate.figures is not None:
+        yield "The candidate was asked over the network: its time holds the way there and back."
     yield "Speed under load, and conversations unlike those of the task."
 
 
@@ -223,4 +225,5 @@ def _figure_json(figure: Figure) -> dict[str, Any]:
         "conversation_s": contestant.conversation_s,
         "money_per_1000": contestant.money_per_1000,
         "unanswered_share": contestant.unanswered_share,
+        "endpoint": contestant.figures and contestant.figures.to_json(),
     }

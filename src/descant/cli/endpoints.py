@@ -1,0 +1,96 @@
+"""Endpoints named on the command line: by address with options, or by a file that says it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from descant.cli.teacher_run import asking
+from descant.cli.terminal import Terminal
+from descant.evaluation import Task
+from descant.release import (
+    EndpointAnswers,
+    EndpointPlan,
+    ask_endpoint,
+    is_address,
+    load_endpoint,
+    split_address,
+)
+from descant.schema.errors import InvalidConfig
+
+
+@dataclass(frozen=True)
+class AddressOptions:
+    """How an endpoint is asked that is named by its address alone."""
+
+    key_env: str | None = None
+    soft: bool = False
+    max_answer_tokens: int = 64
+    concurrency: int = 8
+    timeout_s: float = 60.0
+    price_in: float = 0.0
+    price_out: float = 0.0
+    budget_tokens: int | None = None
+    budget_money: float | None = None
+
+    def plan(self, source: str) -> EndpointPlan:
+        """Return the plan for ``ADDRESS`` or ``ADDRESS#MODEL``."""
+        url, model = split_address(source)
+        money = self.budget_money
+        return EndpointPlan(
+            url,
+            model,
+            self.key_env,
+            soft=self.soft,
+            max_answer_tokens=self.max_answer_tokens,
+            concurrency=self.concurrency,
+            timeout_s=self.timeout_s,
+            price_in=Decimal(str(self.price_in)),
+            price_out=Decimal(str(self.price_out)),
+            budget_tokens=self.budget_tokens,
+            budget_money=None if money is None else Decimal(str(money)),
+        )
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where answers of endpoints are kept, and how those are asked that have no file."""
+
+    answers: Path
+    options: AddressOptions = AddressOptions()
+
+    def check(self, sources: Sequence[str | None]) -> None:
+        """Refuse options that would go to several servers.
+
+        Raises:
+            InvalidConfig: a key is for one server, and several are named by their address.
+        """
+        addresses = {split_address(each)[0] for each in sources if each and is_address(each)}
+        if len(addresses) > 1 and self.options.key_env is not None:
+            raise InvalidConfig(
+                f"A key is for one server, and {len(addresses)} are named.",
+                field="key_env",
+                remedy="Describe each in a file of its own (docs/gate.md), with its key_env.",
+            )
+
+    def plan(self, source: str) -> EndpointPlan | None:
+        """Return how a source is asked; None where it is no endpoint.
+
+        Raises:
+            InvalidConfig: its file is wrong.
+        """
+        if is_address(source):
+            return self.options.plan(source)
+        path = Path(source)
+        return load_endpoint(path) if path.suffix == ".toml" else None
+
+    def ask(
+        self, terminal: Terminal, plan: EndpointPlan, task: Task, run: str = ""
+    ) -> EndpointAnswers:
+        """Ask what has not been answered yet, with progress; another `run` asks everything again."""
+        path = plan.answers_in(self.answers, run)
+        terminal.note(f"Answers of {plan.name} are kept in {path}")
+        with asking(terminal, path) as on_progress:
+            return ask_endpoint(plan, task, path, on_progress)
