@@ -9,12 +9,14 @@ from pathlib import Path
 
 from descant.cli.teacher_run import asking
 from descant.cli.terminal import Terminal
-from descant.evaluation import Task
+from descant.evaluation import JudgedPair, Task
 from descant.release import (
     EndpointAnswers,
     EndpointPlan,
+    TextPair,
     ask_endpoint,
     is_address,
+    judge_pairs,
     load_endpoint,
     split_address,
 )
@@ -85,6 +87,30 @@ class Endpoints:
             return self.options.plan(source)
         path = Path(source)
         return load_endpoint(path) if path.suffix == ".toml" else None
+
+    def required(self, source: str) -> EndpointPlan:
+        """Return how an endpoint is asked.
+
+        Raises:
+            InvalidConfig: it is none, or its file is wrong.
+        """
+        plan = self.plan(source)
+        if plan is None:
+            raise InvalidConfig(
+                f"{source!r} is neither an address nor an endpoint's file.",
+                field="endpoint",
+                remedy="Name it like http://127.0.0.1:8000/v1#MODEL, or a .toml file.",
+            )
+        return plan
+
+    def judge(
+        self, terminal: Terminal, plan: EndpointPlan, pairs: Sequence[TextPair]
+    ) -> tuple[JudgedPair, ...]:
+        """Have pairs judged that have not been yet, with progress."""
+        path = plan.answers_in(self.answers)
+        terminal.note(f"{plan.name} judges {len(pairs)} pairs; its answers are kept in {path}")
+        with asking(terminal, path) as on_progress:
+            return judge_pairs(plan, pairs, path, on_progress)
 
     def ask(
         self, terminal: Terminal, plan: EndpointPlan, task: Task, run: str = ""

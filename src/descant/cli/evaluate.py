@@ -31,10 +31,8 @@ from descant.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from descant.cli.endpoints import Endpoints
     from descant.cli.terminal import Terminal
     from descant.evaluation import Completer, EvaluationReport, Task
-    from descant.release import EndpointAnswers
     from descant.schema import LabelledTranscript
 
 
@@ -100,7 +98,8 @@ def evaluate(  # noqa: PLR0913 - an option each
             budget_tokens,
             budget_money,
         )
-        said = _ask(terminal, endpoint, task, Endpoints(answers, options))
+        endpoints = Endpoints(answers, options)
+        said = endpoints.ask(terminal, endpoints.required(endpoint), task)
         report = judge(terminal, task, said, learned_from)
     if json:
         terminal.print_json(report.to_json() | {"endpoint": said and said.figures.to_json()})
@@ -108,19 +107,6 @@ def evaluate(  # noqa: PLR0913 - an option each
         terminal.print(*report.to_tables())
         if said is not None:
             terminal.print(said.figures.to_text())
-
-
-def _ask(terminal: Terminal, source: str, task: Task, endpoints: Endpoints) -> EndpointAnswers:
-    from descant.schema.errors import InvalidConfig
-
-    plan = endpoints.plan(source)
-    if plan is None:
-        raise InvalidConfig(
-            f"{source!r} is neither an address nor an endpoint's file.",
-            field="endpoint",
-            remedy="Name it like http://127.0.0.1:8000/v1#MODEL, or a .toml file.",
-        )
-    return endpoints.ask(terminal, plan, task)
 
 
 def judge(

@@ -35,10 +35,17 @@ from descant.release import (
     EndpointPlan,
     GatePolicy,
     GateResult,
+    JudgedTexts,
     Provenance,
+    identity_of,
+    load_endpoint,
+    read_labelled_pairs,
+    read_measurement,
     read_recording,
+    refusal_of,
     render_page,
     run_gate,
+    text_pairs,
 )
 from descant.schema import Indicator, Scorecard, Transcript, load_indicators
 from descant.schema.errors import InvalidConfig
@@ -100,8 +107,25 @@ class GateRun:
         theirs = self._contestant(champion, prices.champion_per_1000)
         third = None if rival is None else self._contestant(rival, prices.rival_per_1000)
         noise = self._noise(champion, theirs.predictions) if champion_twice else None
+        judged = self._judged(ours.predictions, theirs.predictions)
         self.terminal.note("Comparing")
-        return run_gate(self.policy, self.task, ours, theirs, third, noise)
+        return run_gate(self.policy, self.task, ours, theirs, third, noise, judged)
+
+    def _judged(self, ours: Predictions, theirs: Predictions) -> JudgedTexts | None:
+        """Have texts judged; by a judge that may not, nothing is asked or paid."""
+        policy = self.policy.judge
+        if policy.endpoint is None or policy.labels is None:
+            return None
+        if not any(indicator.is_text for indicator in self.task.indicators):
+            return None
+        plan, labelled = load_endpoint(policy.endpoint), read_labelled_pairs(policy.labels)
+        found = read_measurement(policy.measurements, identity_of(plan, labelled), labelled)
+        refusal = refusal_of(found, policy)
+        if refusal is not None:
+            return JudgedTexts(found, refusal, {})
+        pairs, decided = text_pairs(self.task, ours, theirs)
+        judged = self.endpoints.judge(self.terminal, plan, list(pairs.values()))
+        return JudgedTexts(found, None, dict(zip(pairs, judged, strict=True)) | decided)
 
     def write(self, result: GateResult, page: Path) -> None:
         """Write the page and its twin, each whole or not at all."""

@@ -7,6 +7,7 @@ from descant.distillation.chat_teacher import ChatConfig, ChatTeacher
 from descant.distillation.cooldown import Cooldown
 from descant.distillation.endpoint import Endpoint, NoReply
 from descant.distillation.labelling import Asked, Effort, Labelling, Question
+from descant.distillation.prompt import chat_of, conversation_lines, one_line
 from descant.distillation.score_teacher import ScorecardTeacher, ScoreTeacher
 from descant.distillation.source import Answered, Source, SourceRun, ask_source
 from descant.distillation.teacher import Ask, Opinion, Teacher
@@ -41,5 +42,8 @@ __all__ = [
     "Teacher",
     "Verdict",
     "ask_source",
+    "chat_of",
+    "conversation_lines",
+    "one_line",
     "with_verdicts",
 ]

@@ -92,7 +92,7 @@ class Labelling:
         for key, ask in self._keyed(transcript, indicators):
             opinions = self._store.opinions(key) or {}
             for indicator in ask.indicators:
-                said[indicator.name].append(opinions.get(indicator.name))
+                said[indicator.name].append(_opinion_on(indicator, ask, opinions))
         return {name: _verdict(opinions) for name, opinions in said.items()}
 
     def keys(
@@ -158,6 +158,14 @@ class _Run:
                 f"{self._in_a_row} requests in a row had no answer; the last: {reason}",
                 remedy="What was answered is kept; run the same command again when it is mended.",
             )
+
+
+def _opinion_on(indicator: Indicator, ask: Ask, opinions: Mapping[str, Opinion]) -> Opinion | None:
+    if len(ask.indicators) == len(opinions) == 1:
+        # The same question is asked once, whatever the indicator is called by then.
+        [opinion] = opinions.values()
+        return opinion
+    return opinions.get(indicator.name)
 
 
 def _verdict(opinions: Sequence[Opinion | None]) -> Verdict | None:

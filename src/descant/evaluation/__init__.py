@@ -16,6 +16,14 @@ from descant.evaluation.comparison import (
 )
 from descant.evaluation.design_effect import clustered_non_inferiority, clustered_share
 from descant.evaluation.free_text import rouge_l
+from descant.evaluation.judged_pairs import (
+    PAIR_LABELS,
+    JudgeAgreement,
+    JudgedPair,
+    PairLabel,
+    PairTally,
+    judge_agreement,
+)
 from descant.evaluation.measure_results import LabelResult
 from descant.evaluation.measures import MEASURES
 from descant.evaluation.noise_floor import NoiseFloor, noise_floor
@@ -98,6 +106,8 @@ __all__ = [
     "Forecasts",
     "IndicatorResult",
     "Interval",
+    "JudgeAgreement",
+    "JudgedPair",
     "LabelResult",
     "MEASURES",
     "MeanComparison",
@@ -106,6 +116,9 @@ __all__ = [
     "NonInferiority",
     "OrderResult",
     "Outcome",
+    "PAIR_LABELS",
+    "PairLabel",
+    "PairTally",
     "Pairing",
     "Period",
     "estimate_of",
@@ -153,6 +166,7 @@ __all__ = [
     "fit_calibration",
     "format_validity",
     "holm_p_values",
+    "judge_agreement",
     "mcnemar_p_value",
     "mean_score",
     "noise_floor",

@@ -10,6 +10,18 @@ from descant.release.endpoint_plan import (
 )
 from descant.release.endpoint_run import EndpointAnswers, EndpointFigures, ask_endpoint
 from descant.release.gate import GateResult, run_gate
+from descant.release.judge import TextPair, judge_pairs
+from descant.release.judge_measurement import (
+    JudgeMeasurement,
+    LabelledPair,
+    identity_of,
+    measure,
+    read_labelled_pairs,
+    read_measurement,
+    write_measurement,
+)
+from descant.release.judge_policy import JudgePolicy
+from descant.release.judged_texts import JudgedTexts, refusal_of, text_pairs
 from descant.release.limits import Limits
 from descant.release.page import Provenance, render_page
 from descant.release.policy import GatePolicy, GateTask, Prices, SlicePlan, load_policy
@@ -32,6 +44,19 @@ __all__ = [
     "is_address",
     "load_endpoint",
     "split_address",
+    "JudgeMeasurement",
+    "JudgePolicy",
+    "JudgedTexts",
+    "LabelledPair",
+    "TextPair",
+    "identity_of",
+    "judge_pairs",
+    "measure",
+    "read_labelled_pairs",
+    "read_measurement",
+    "refusal_of",
+    "text_pairs",
+    "write_measurement",
     "GatePolicy",
     "GateResult",
     "GateTask",
