@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from descant.data import write_jsonl
-from descant.schema import indicator_toml
+from descant.schema import Indicator, LabelledTranscript, indicator_toml
 from tests.cli.test_app import run
 from tests.distillation.teacher_server import TeacherServer, sends, teaching
 from tests.release.endpoints import task_of
@@ -176,3 +176,22 @@ def test_who_is_away_for_good_ends_the_gate(
     server.act = sends(404, '{"error": {"message": "no such model"}}')
     assert run(*gate(place, f"{server.address}#m", str(place / "calls.jsonl"))) == 2
     assert "status 404: no such model" in " ".join(capsys.readouterr().err.split())
+
+
+def test_texts_are_compared_by_embeddings_where_a_model_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llm = load(write_served(place / "served"))
+    (place / "texts").mkdir()
+    reason = Indicator("reason", "Why?", (), (), "text", "reason", max_tokens=8)
+    (place / "texts" / "reason.toml").write_text(indicator_toml(reason))
+    rows = [LabelledTranscript(row.transcript, {"reason": "a refund"}) for row in task_of(4).rows]
+    write_jsonl(place / "texts.jsonl", rows)
+    judged = ["evaluate", str(place / "texts.jsonl"), "--indicators", str(place / "texts")]
+    where = ["--answers", str(place / "answers"), "--json"]
+    with live(llm) as (url, _), teaching(TeacherServer(answer=lambda body: "a refund")) as chat:
+        sides = ["--endpoint", f"{chat.address}#m", "--embedder", f"{url}/v1#{llm.model_name}"]
+        assert run(*judged, *sides, *where) == 0
+    [told] = json.loads(capsys.readouterr().out)["texts"]
+    assert told["similarity"]["mean"]["value"] == pytest.approx(1.0)
+    assert told["similarity"]["scored"] == 4

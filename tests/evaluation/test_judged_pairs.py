@@ -107,6 +107,7 @@ def test_one_verdict_for_everything_has_no_kappa_and_nothing_no_agreement() -> N
     assert judge_agreement([], []) is None
     found = judge_agreement(["tie"] * 9, [told("tie")] * 9)
     assert found is not None
-    assert found.kappa is found.lower_bound is None
+    assert found.kappa is None
+    assert found.lower_bound is None
     with pytest.raises(InvalidData, match="1 pairs judged of 2"):
         judge_agreement(["tie", "tie"], [told("tie")])

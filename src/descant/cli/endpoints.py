@@ -9,9 +9,10 @@ from pathlib import Path
 
 from descant.cli.teacher_run import asking
 from descant.cli.terminal import Terminal
-from descant.evaluation import JudgedPair, Task
+from descant.evaluation import Embedding, JudgedPair, Task
 from descant.release import (
     EndpointAnswers,
+    EndpointEmbedder,
     EndpointPlan,
     TextPair,
     ask_endpoint,
@@ -54,6 +55,26 @@ class AddressOptions:
             budget_tokens=self.budget_tokens,
             budget_money=None if money is None else Decimal(str(money)),
         )
+
+
+@dataclass(frozen=True)
+class ShownEmbedder:
+    """An embedder whose progress is shown."""
+
+    terminal: Terminal
+    plan: EndpointPlan
+    answers: Path
+
+    @property
+    def name(self) -> str:
+        """The model and its address."""
+        return self.plan.name
+
+    def embed(self, texts: Sequence[str], /) -> list[Embedding]:
+        """Return a vector for each text."""
+        self.terminal.note(f"Embedding {len(texts)} texts by {self.name}")
+        with asking(self.terminal, self.answers) as on_progress:
+            return EndpointEmbedder(self.plan, self.answers, on_progress).embed(texts)
 
 
 @dataclass(frozen=True)
@@ -111,6 +132,15 @@ class Endpoints:
         terminal.note(f"{plan.name} judges {len(pairs)} pairs; its answers are kept in {path}")
         with asking(terminal, path) as on_progress:
             return judge_pairs(plan, pairs, path, on_progress)
+
+    def embedder(self, terminal: Terminal, source: str) -> ShownEmbedder:
+        """Return who represents texts by vectors.
+
+        Raises:
+            InvalidConfig: it is no endpoint, or its file is wrong.
+        """
+        plan = self.required(source)
+        return ShownEmbedder(terminal, plan, plan.answers_in(self.answers))
 
     def ask(
         self, terminal: Terminal, plan: EndpointPlan, task: Task, run: str = ""

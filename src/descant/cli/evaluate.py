@@ -32,7 +32,7 @@ from descant.cli.options import (
 
 if TYPE_CHECKING:
     from descant.cli.terminal import Terminal
-    from descant.evaluation import Completer, EvaluationReport, Task
+    from descant.evaluation import Completer, Embedder, EvaluationReport, Task
     from descant.schema import LabelledTranscript
 
 
@@ -55,6 +55,13 @@ def evaluate(  # noqa: PLR0913 - an option each
         typer.Option(
             help="Judge this instead of adapters: the address of a descant serve (http://HOST/v1), "
             "ADDRESS#MODEL of a chat model, or an endpoint's file (.toml).",
+            show_default=False,
+        ),
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare texts by the embeddings of a model too: ADDRESS#MODEL, or its file (.toml).",
             show_default=False,
         ),
     ] = None,
@@ -83,24 +90,26 @@ def evaluate(  # noqa: PLR0913 - an option each
     terminal = Terminal()
     task = Task(data.stem, read_rows(data), load_indicators(indicators))
     learned_from = None if train is None else read_rows(train)
-    if endpoint is None:
-        said = None
-        report = judge(terminal, task, load_llm(terminal, model, adapters), learned_from)
-    else:
-        options = AddressOptions(
-            key_env,
-            soft,
-            max_answer_tokens,
-            concurrency,
-            timeout_s,
-            price_in,
-            price_out,
-            budget_tokens,
-            budget_money,
-        )
-        endpoints = Endpoints(answers, options)
+    check_apart(task, learned_from or ())
+    options = AddressOptions(
+        key_env,
+        soft,
+        max_answer_tokens,
+        concurrency,
+        timeout_s,
+        price_in,
+        price_out,
+        budget_tokens,
+        budget_money,
+    )
+    endpoints = Endpoints(answers, options)
+    endpoints.check((endpoint, embedder))
+    vectors = None if embedder is None else endpoints.embedder(terminal, embedder)
+    said = None
+    if endpoint is not None:
         said = endpoints.ask(terminal, endpoints.required(endpoint), task)
-        report = judge(terminal, task, said, learned_from)
+    completer = said or load_llm(terminal, model, adapters)
+    report = judge(terminal, task, completer, learned_from, vectors)
     if json:
         terminal.print_json(report.to_json() | {"endpoint": said and said.figures.to_json()})
     else:
@@ -114,8 +123,11 @@ def judge(
     task: Task,
     completer: Completer,
     learned_from: Sequence[LabelledTranscript] | None,
+    embedder: Embedder | None = None,
 ) -> EvaluationReport:
     """Run a task on the completer and, where there is something to learn from, on a bag of words.
+
+    `embedder` is for answers that are texts.
 
     Raises:
         InvalidData: a conversation to learn from is also one to be judged.
@@ -129,7 +141,7 @@ def judge(
     if learned_from is not None:
         terminal.note(f"Fitting bag-of-words on {len(learned_from)} conversations")
         baselines["bag-of-words"] = run_task(task, BagOfWords.fit(learned_from, task.indicators))
-    return build_report(task.indicators, ours, baselines)
+    return build_report(task.indicators, ours, baselines, embedder=embedder)
 
 
 def check_apart(task: Task, learned_from: Sequence[LabelledTranscript]) -> None:

@@ -10,7 +10,8 @@ from descant.distillation.labelling import Asked, Effort, Labelling, Question
 from descant.distillation.prompt import chat_of, conversation_lines, one_line
 from descant.distillation.score_teacher import ScorecardTeacher, ScoreTeacher
 from descant.distillation.source import Answered, Source, SourceRun, ask_source
-from descant.distillation.teacher import Ask, Opinion, Teacher
+from descant.distillation.teacher import Ask, Nonsense, Opinion, Teacher
+from descant.distillation.teacher import count as token_count
 from descant.distillation.votes import Verdict, with_verdicts
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Labelling",
     "Limits",
     "NoReply",
+    "Nonsense",
     "Opinion",
     "Patience",
     "Prices",
@@ -45,5 +47,6 @@ __all__ = [
     "chat_of",
     "conversation_lines",
     "one_line",
+    "token_count",
     "with_verdicts",
 ]

@@ -69,6 +69,7 @@ from descant.evaluation.significance import (
     mcnemar_p_value,
     permutation_p_value,
 )
+from descant.evaluation.similarity import Embedder, Embedding, cosine, cosine_scores
 from descant.evaluation.slices import (
     Period,
     Slice,
@@ -101,6 +102,8 @@ __all__ = [
     "CanaryVerdict",
     "Comparison",
     "Completer",
+    "Embedder",
+    "Embedding",
     "Estimate",
     "EvaluationReport",
     "Forecasts",
@@ -158,6 +161,8 @@ __all__ = [
     "compare_answers",
     "compare_orders",
     "compare_paired",
+    "cosine",
+    "cosine_scores",
     "decide_release",
     "detectable_difference",
     "disagreement_verdict",

@@ -2,6 +2,7 @@
 
 from descant.release.charts import Bar, Marker, interval_chart
 from descant.release.contestant import Contestant
+from descant.release.endpoint_embedder import EndpointEmbedder
 from descant.release.endpoint_plan import (
     EndpointPlan,
     is_address,
@@ -38,6 +39,7 @@ __all__ = [
     "interval_chart",
     "Contestant",
     "EndpointAnswers",
+    "EndpointEmbedder",
     "EndpointFigures",
     "EndpointPlan",
     "ask_endpoint",
