@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from descant.data import write_jsonl
+from descant.release import spent_in
 from descant.schema import Indicator, LabelledTranscript, indicator_toml
 from tests.cli.test_app import run
 from tests.distillation.teacher_server import TeacherServer, sends, teaching
@@ -110,6 +111,28 @@ def test_one_key_does_not_go_to_two_servers(
         assert other.seen == []
     assert server.seen == []
     assert "a file of its own" in " ".join(capsys.readouterr().err.split())
+
+
+def test_one_budget_is_not_for_two_endpoints(
+    place: Path, server: TeacherServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = gate(place, f"{server.address}#new", f"{server.address}#old", "--budget-tokens", "9000")
+    assert run(*asked) == 2
+    assert server.seen == []
+    assert "A budget is for one, and 2 are named" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_second_run_of_the_champion_is_within_the_same_budget(
+    place: Path, server: TeacherServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    most = 80 * 23 + 1500
+    asked = gate(place, str(place / "calls.jsonl"), f"{server.address}#m", "--champion-twice")
+    assert run(*asked, "--budget-tokens", str(most), "--json") == 1
+    capsys.readouterr()
+    spent = [spent_in(path).tokens for path in (place / "answers").glob("*.answers.jsonl")]
+    assert len(spent) == 2
+    assert max(spent) == 80 * 23
+    assert sum(spent) <= most
 
 
 def test_a_budget_that_ends_decides_nothing_and_a_larger_one_goes_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from descant.release import (
     run_gate,
     text_pairs,
 )
+from descant.release.judged_texts import judged_checks
 from descant.schema import Answer, Indicator, LabelledTranscript, unanswered
 from descant.schema.errors import InvalidConfig
 from tests.release.judging import judge_at, labelled
@@ -210,6 +212,19 @@ def test_a_judge_needs_labelled_pairs(tmp_path: Path) -> None:
         with pytest.raises(InvalidConfig) as caught:
             JudgePolicy(**{field: tmp_path})  # type: ignore[arg-type]
         assert caught.value.field == field
+
+
+def test_a_candidate_that_loses_by_the_margin_seldom_passes(tmp_path: Path) -> None:
+    """Of 400 releases that should be held, at most 5 % and what is left to chance (three errors)."""
+    chance, passed, count = random.Random(0), 0, 400
+    task = text_task(200)
+    for _ in range(count):
+        said = chance.choices((WON, LOST, TIED), (0.25, 0.25 + JUDGE.margin, 0.4), k=200)
+        keys = [(row.transcript.id, "reason") for row in task.rows]
+        judged = JudgedTexts(measurement(60), None, dict(zip(keys, said, strict=True)))
+        _, check = judged_checks(judged, [REASON], {}, JUDGE, 0.05)
+        passed += check.outcome == "pass"
+    assert passed / count <= 0.05 + 3 * (0.05 * 0.95 / count) ** 0.5
 
 
 def test_rows_stay_as_they_are() -> None:

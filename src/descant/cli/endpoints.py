@@ -19,6 +19,7 @@ from descant.release import (
     is_address,
     judge_pairs,
     load_endpoint,
+    spent_in,
     split_address,
 )
 from descant.schema.errors import InvalidConfig
@@ -85,18 +86,24 @@ class Endpoints:
     options: AddressOptions = AddressOptions()
 
     def check(self, sources: Sequence[str | None]) -> None:
-        """Refuse options that would go to several servers.
+        """Refuse options that would be for several: a key for one server, a budget for one endpoint.
 
         Raises:
-            InvalidConfig: a key is for one server, and several are named by their address.
+            InvalidConfig: several are named by their address.
         """
-        addresses = {split_address(each)[0] for each in sources if each and is_address(each)}
-        if len(addresses) > 1 and self.options.key_env is not None:
-            raise InvalidConfig(
-                f"A key is for one server, and {len(addresses)} are named.",
-                field="key_env",
-                remedy="Describe each in a file of its own (docs/gate.md), with its key_env.",
-            )
+        named = {each for each in sources if each and is_address(each)}
+        options = self.options
+        is_limited = options.budget_tokens is not None or options.budget_money is not None
+        for what, field, given, found in (
+            ("key", "key_env", options.key_env, {split_address(each)[0] for each in named}),
+            ("budget", "budget", is_limited, named),
+        ):
+            if given and len(found) > 1:
+                raise InvalidConfig(
+                    f"A {what} is for one, and {len(found)} are named by their address.",
+                    field=field,
+                    remedy=f"Describe each in a file of its own (docs/gate.md), with its {what}.",
+                )
 
     def plan(self, source: str) -> EndpointPlan | None:
         """Return how a source is asked; None where it is no endpoint.
@@ -145,8 +152,13 @@ class Endpoints:
     def ask(
         self, terminal: Terminal, plan: EndpointPlan, task: Task, run: str = ""
     ) -> EndpointAnswers:
-        """Ask what has not been answered yet, with progress; another `run` asks everything again."""
+        """Ask what has not been answered yet, with progress; another `run` asks everything again.
+
+        The budget is for both runs together.
+        """
         path = plan.answers_in(self.answers, run)
+        if run:
+            plan = plan.after(spent_in(plan.answers_in(self.answers)))
         terminal.note(f"Answers of {plan.name} are kept in {path}")
         with asking(terminal, path) as on_progress:
             return ask_endpoint(plan, task, path, on_progress)

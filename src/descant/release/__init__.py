@@ -9,7 +9,7 @@ from descant.release.endpoint_plan import (
     load_endpoint,
     split_address,
 )
-from descant.release.endpoint_run import EndpointAnswers, EndpointFigures, ask_endpoint
+from descant.release.endpoint_run import EndpointAnswers, EndpointFigures, ask_endpoint, spent_in
 from descant.release.gate import GateResult, run_gate
 from descant.release.judge import TextPair, judge_pairs
 from descant.release.judge_measurement import (
@@ -45,6 +45,7 @@ __all__ = [
     "ask_endpoint",
     "is_address",
     "load_endpoint",
+    "spent_in",
     "split_address",
     "JudgeMeasurement",
     "JudgePolicy",

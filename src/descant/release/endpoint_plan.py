@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,7 @@ from descant.configuration import read_toml_record
 from descant.distillation import (
     ChatConfig,
     ChatTeacher,
+    Cost,
     Limits,
     Prices,
     ScorecardTeacher,
@@ -75,7 +76,12 @@ class EndpointPlan:
     @property
     def name(self) -> str:
         """Return how it is named on the command line."""
-        return self.url if self.model is None else f"{self.url}#{self.model}"
+        return self.address if self.model is None else f"{self.address}#{self.model}"
+
+    @property
+    def address(self) -> str:
+        """The address, however many slashes end it."""
+        return self.url.rstrip("/")
 
     @property
     def prices(self) -> Prices:
@@ -86,6 +92,15 @@ class EndpointPlan:
     def limits(self) -> Limits:
         """The most that may be spent."""
         return Limits(self.budget_tokens, self.budget_money)
+
+    def after(self, spent: Cost) -> EndpointPlan:
+        """Return the plan with what was spent elsewhere taken out of its budget."""
+        tokens, money = self.budget_tokens, self.budget_money
+        return replace(
+            self,
+            budget_tokens=None if tokens is None else max(0, tokens - spent.tokens),
+            budget_money=None if money is None else max(Decimal(0), money - spent.money),
+        )
 
     def teacher(self, version: str) -> Teacher:
         """Return what knows how to ask it; a Descant server's answers are those of a version."""

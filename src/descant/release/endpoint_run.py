@@ -21,6 +21,7 @@ import numpy as np
 
 from descant.distillation import (
     Answered,
+    AnswerStore,
     Cost,
     Question,
     Source,
@@ -40,7 +41,7 @@ OnAsked = Callable[[int, int, Cost], None]
 
 @dataclass(frozen=True)
 class EndpointFigures:
-    """What answers took, whenever they were given."""
+    """What answers took, whenever they were given; the same conversation twice counts twice."""
 
     requests: int
     """That brought an answer."""
@@ -103,6 +104,14 @@ def ask_endpoint(
         TeacherRefused: it does not know the key, the model or the indicators.
     """
     return asyncio.run(_ask(plan, task, answers, on_progress))
+
+
+def spent_in(answers: Path) -> Cost:
+    """Return what the answers in a file have cost so far; nothing where there is no file."""
+    if not answers.exists():
+        return Cost()
+    with AnswerStore(answers) as store:
+        return store.spent
 
 
 def key_of_plan(plan: EndpointPlan) -> str | None:

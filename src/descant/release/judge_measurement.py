@@ -80,7 +80,7 @@ def identity_of(plan: EndpointPlan, labelled: Sequence[LabelledPair]) -> JudgeId
     """Return what a measurement of this judge on these pairs is known by."""
     text = json.dumps([asdict(each) for each in labelled], sort_keys=True)
     return JudgeIdentity(
-        plan.url,
+        plan.address,
         plan.model or "",
         plan.max_answer_tokens,
         PROMPT_VERSION,
