@@ -1,0 +1,52 @@
+"""What a caller is answered, whole or as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from descant.gateway.call import Usage
+
+JSON = b"application/json"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class WholeReply:
+    """A whole answer, as OpenAI writes it."""
+
+    status: int
+    body: bytes
+    usage: Usage | None
+    upstream: str
+    adapters: tuple[str, ...] = ()
+    """Content hashes of the adapters that answered, where the upstream names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedReply:
+    """An answer whose first bytes are here; no other upstream can give it any more.
+
+    Whoever has one reads `pieces` to the end or closes it: the upstream is held until then.
+    """
+
+    pieces: AsyncGenerator[bytes, None]
+    upstream: str
+
+    async def close(self) -> None:
+        """Let go of the upstream."""
+        await self.pieces.aclose()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a request turned out to be; filled in while it is answered, read when it is over."""
+
+    attempts: int = 0
+    upstream: str | None = None
+    usage: Usage | None = None
+    adapters: tuple[str, ...] = ()
+    first_byte_s: float | None = None
+    """Monotonic: when the upstream began to answer."""
+    is_cut: bool = False
+    """A stream that did not end as it should."""
