@@ -30,6 +30,8 @@ class Standing:
 
     in_flight: float
     bound: float
+    concurrency: int | None
+    """The most requests that its settings allow."""
     strain: float
     residency: float
     shared: float
@@ -38,9 +40,11 @@ class Standing:
     """0 for the call's home, up to below 1 for the last that would stand in."""
 
     @property
-    def is_full(self) -> bool:
-        """Return whether one more would be above the bound."""
-        return self.in_flight + 1 > self.bound
+    def fullness(self) -> int:
+        """Return 0 if it has room, 1 if it would be above its bound, 2 if at what it may have at all."""
+        if self.concurrency is not None and self.in_flight + 1 > self.concurrency:
+            return 2
+        return int(self.in_flight + 1 > self.bound)
 
     @property
     def score(self) -> float:
@@ -56,4 +60,4 @@ class Standing:
 
 def by_load(standings: Mapping[str, Standing]) -> list[str]:
     """Return the upstreams, the one with the least against it first."""
-    return sorted(standings, key=lambda name: (standings[name].is_full, standings[name].score))
+    return sorted(standings, key=lambda name: (standings[name].fullness, standings[name].score))

@@ -41,7 +41,7 @@ class Figures:
 
 def samples(text: str) -> Iterator[Sample]:
     """Yield the samples of the names in use here; lines that cannot be read are passed over."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         match = _SAMPLE.match(line)
         if match is None or match[1] not in _WANTED:
             continue

@@ -159,10 +159,8 @@ class Router:
         return {
             name: Standing(
                 in_flight=in_flight[name],
-                bound=min(
-                    bound(total, upstreams[name].weight / weights),
-                    upstreams[name].concurrency or float("inf"),
-                ),
+                bound=bound(total, upstreams[name].weight / weights),
+                concurrency=upstreams[name].concurrency,
                 strain=memory.view.strain(name),
                 residency=memory.residency.score(name, self._model_at(name, call)),
                 shared=memory.prefixes.shared(name, chain),
