@@ -16,6 +16,8 @@
     key_env = "OPENAI_API_KEY"                # the name of an environment variable
     names = { polite = "gpt-5-mini" }         # what a model is called there
     priority = 1                              # asked where no upstream of priority 0 can answer
+    hours = "22-06"                           # UTC; otherwise never asked
+    max_context_tokens = 128_000              # longer requests go elsewhere
     requests_per_minute = 500
     tokens_per_minute = 200_000
     read_price = 0.25                         # money for a million tokens
@@ -53,6 +55,7 @@ Price = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 DialectName = Literal["openai", "azure", "anthropic", "vllm", "descant"]
 Order = Literal["load", "weight", "latency", "cost"]
+Hours = Annotated[str, Field(pattern=r"^([01]\d|2[0-3])(:[0-5]\d)?-([01]\d|2[0-3])(:[0-5]\d)?$")]
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,12 @@ class UpstreamConfig:
     write_price: Price = 0.0
     poll_metrics: bool = False
     """Whether its queue, KV use and adapters are asked for at ``/metrics``."""
+    adapter_slots: Positive | None = None
+    """Adapters it holds at a time; None: what its metrics say, and without any, no limit."""
+    max_context_tokens: Positive | None = None
+    """The most tokens of prompt and answer together."""
+    hours: Hours | None = None
+    """When it is asked, in UTC: ``22-06``, ``08:30-17:00``; None: always."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,19 @@ class RouteConfig:
     """How long an answer may be given again to the same question; 0: never."""
     hedge_share: Share = 0.0
     """The share of requests that may be asked twice when the first byte is late."""
+    canary_model: str | None = None
+    """The model that answers `canary_share` of the requests instead."""
+    canary_share: Share = 0.0
+    shadow_model: str | None = None
+    """The model that is asked `shadow_share` of the requests too; no caller sees its answers."""
+    shadow_share: Share = 0.0
+    deal_by: Literal["conversation", "tenant"] = "conversation"
+    """What is dealt: all requests of a conversation, or of a tenant, go the same way."""
+
+    def __post_init__(self) -> None:
+        for trial in ("canary", "shadow"):
+            if getattr(self, f"{trial}_share") > 0 and getattr(self, f"{trial}_model") is None:
+                raise InvalidConfig(f"{trial}_share needs a {trial}_model.", field=f"{trial}_model")
 
 
 @dataclass(frozen=True)
