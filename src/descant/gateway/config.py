@@ -45,6 +45,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from descant.configuration import read_toml_record
+from descant.gateway.upstream_address import parse_address
 from descant.schema.errors import InvalidConfig
 
 Positive = Annotated[int, Field(ge=1)]
@@ -79,7 +80,9 @@ class UpstreamConfig:
     key_env: str | None = None
     """The environment variable that holds its API key."""
     ca_file: str | None = None
-    """Certificates to trust instead of the machine's."""
+    """Certificates to trust beside the machine's."""
+    allow_private: bool = False
+    """Whether its name may lead into a private network; written-out addresses and localhost may."""
     api_version: str | None = None
     """Azure's `api-version`."""
     models: tuple[str, ...] = ("*",)
@@ -101,6 +104,9 @@ class UpstreamConfig:
     write_price: Price = 0.0
     poll_metrics: bool = False
     """Whether its queue, KV use and adapters are asked for at ``/metrics``."""
+
+    def __post_init__(self) -> None:
+        parse_address(self.url, allow_private=self.allow_private)
 
 
 @dataclass(frozen=True)
