@@ -47,6 +47,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from descant.configuration import read_toml_record
+from descant.gateway.upstream_address import parse_address
 from descant.schema.errors import InvalidConfig
 
 Positive = Annotated[int, Field(ge=1)]
@@ -82,7 +83,9 @@ class UpstreamConfig:
     key_env: str | None = None
     """The environment variable that holds its API key."""
     ca_file: str | None = None
-    """Certificates to trust instead of the machine's."""
+    """Certificates to trust beside the machine's."""
+    allow_private: bool = False
+    """Whether its name may lead into a private network; written-out addresses and localhost may."""
     api_version: str | None = None
     """Azure's `api-version`."""
     models: tuple[str, ...] = ("*",)
@@ -110,6 +113,9 @@ class UpstreamConfig:
     """The most tokens of prompt and answer together."""
     hours: Hours | None = None
     """When it is asked, in UTC: ``22-06``, ``08:30-17:00``; None: always."""
+
+    def __post_init__(self) -> None:
+        parse_address(self.url, allow_private=self.allow_private)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,12 @@ class OverBudget(InputError):
     code = "over_budget"
 
 
+class UnsupportedField(InputError):
+    """A field, right in itself, that the chosen upstream has no words for; another one may have."""
+
+    code = "unsupported_field"
+
+
 class InvalidModel(InputError):
     """A model folder or file that cannot be loaded."""
 
@@ -236,6 +242,13 @@ class BudgetSpent(DescantError):
 
     code = "budget_spent"
     http_status = 402
+
+
+class GarbledAnswer(DescantError):
+    """What an upstream sent is no answer to what it was asked."""
+
+    code = "garbled_answer"
+    http_status = 502
 
 
 class TooBusy(DescantError):
