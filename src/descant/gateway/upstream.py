@@ -10,6 +10,7 @@ import aiohttp
 from descant.gateway.config import UpstreamConfig
 from descant.gateway.dialects import Dialect, UpstreamRequest
 from descant.gateway.failures import UpstreamHealth
+from descant.gateway.ledger import Prices
 from descant.gateway.limits import Claim
 from descant.schema.errors import GarbledAnswer
 
@@ -29,6 +30,7 @@ class Upstream:
     session: aiohttp.ClientSession
     claims: tuple[Claim, ...]
     """What it may be sent in a minute and at once; none where nothing is said."""
+    prices: Prices
 
     async def open(
         self, request: UpstreamRequest, trace: Mapping[str, str]
