@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -86,8 +85,7 @@ class Books:
         else:
             tokens = 0 if entry.outcome == "cached" else usage.total_tokens
             settling = self._limits.settle(reservation, Amounts(1, tokens, money_nano))
-        # Also for a caller who hung up: what it holds must come back.
-        await asyncio.shield(asyncio.ensure_future(settling))
+        await settling
 
     def _record(self, entry: Entry, usage: Usage, money_nano: int) -> UsageRecord:
         call, tally, now_s = entry.call, entry.tally, self._clock()

@@ -11,6 +11,7 @@ from descant.gateway.dialects import dialect_of
 from descant.gateway.failures import UpstreamHealth
 from descant.gateway.ledger import Prices
 from descant.gateway.upstream import Upstream
+from descant.gateway.upstream_address import parse_address
 from descant.gateway.upstream_connector import open_session
 from descant.schema.errors import InvalidConfig
 
@@ -65,6 +66,7 @@ def _ready(
         dialect_of(config, _api_key(name, config, environment)),
         UpstreamHealth(name, random),
         open_session(config),
+        parse_address(config.url, allow_private=config.allow_private),
         upstream_claims(name, config),
         Prices.per_million(config.read_price, config.write_price, config.cached_price),
     )

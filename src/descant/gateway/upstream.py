@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
@@ -12,6 +12,8 @@ from descant.gateway.dialects import Dialect, UpstreamRequest
 from descant.gateway.failures import UpstreamHealth
 from descant.gateway.ledger import Prices
 from descant.gateway.limits import Claim
+from descant.gateway.upstream_address import UpstreamAddress
+from descant.gateway.upstream_connector import send
 from descant.schema.errors import GarbledAnswer
 
 MOST_ANSWER_BYTES = 64 << 20
@@ -28,6 +30,7 @@ class Upstream:
     dialect: Dialect
     health: UpstreamHealth
     session: aiohttp.ClientSession
+    address: UpstreamAddress
     claims: tuple[Claim, ...]
     """What it may be sent in a minute and at once; none where nothing is said."""
     prices: Prices
@@ -41,13 +44,8 @@ class Upstream:
             aiohttp.ClientError: it cannot be reached, or broke off.
             TimeoutError: it was silent for too long.
         """
-        return await self.session.request(
-            request.method,
-            request.path,
-            data=request.body,
-            headers={**request.headers, **trace},
-            allow_redirects=False,
-        )
+        headers = {**request.headers, **trace}
+        return await send(self.session, self.address, replace(request, headers=headers))
 
 
 async def read_whole(response: aiohttp.ClientResponse) -> bytes:

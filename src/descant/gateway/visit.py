@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -256,5 +255,4 @@ class Visit:
             tokens = reservation.most.tokens
         else:
             tokens = 0
-        settling = self._limits.settle(reservation, Amounts(1, tokens))
-        await asyncio.shield(asyncio.ensure_future(settling))
+        await self._limits.settle(reservation, Amounts(1, tokens))

@@ -1,0 +1,165 @@
+"""The gateway of one worker, as an ASGI app."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from descant.gateway.answers import RawHeaders, error_body, error_headers, send_answer
+from descant.gateway.body import Receive, read_body
+from descant.gateway.books import Entry
+from descant.gateway.call import PATHS, Call, Operation
+from descant.gateway.connection import Connection
+from descant.gateway.exchange import AnyReply
+from descant.gateway.pages import Pages
+from descant.gateway.reply import EVENT_STREAM, JSON, StreamedReply
+from descant.gateway.settings import Settings
+from descant.gateway.worker import Worker
+from descant.schema.errors import ClientGone, DescantError, DeadlineExceeded, LimitReached, ServerStopping
+
+_log = logging.getLogger(__name__)
+_STOPPING_WAIT_S = 5.0
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Scope = Mapping[str, Any]
+
+
+class Gateway:
+    """Answers HTTP requests; everything that lasts is the worker's."""
+
+    def __init__(self, worker: Worker):
+        self._worker = worker
+        self._pages = Pages(worker)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle the process's life and one HTTP request each; websockets are not spoken."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            operation = PATHS.get(scope["path"])
+            if operation is not None and scope["method"] == "POST":
+                await self._serve(operation, scope, receive, send)
+            else:
+                await self._pages.answer(scope, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._worker.start()
+        except DescantError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._worker.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(
+        self, operation: Operation, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        worker = self._worker
+        settings, received_s = worker.settings, worker.clock()
+        headers = dict(scope["headers"])
+        try:
+            if worker.drain.is_draining:
+                raise _stopping()
+            server = settings.config.server
+            raw = await read_body(receive, server.max_body_bytes, server.body_timeout_s)
+            call = settings.intake.read(operation, headers, raw, received_s)
+        except ClientGone:
+            return
+        except DescantError as error:
+            worker.metrics.refused(operation, error.code)
+            await send_error(send, error, [])
+            return
+        with worker.drain.running():
+            await _Service(worker, settings, call, headers).run(receive, send)
+
+
+class _Service:
+    """One call from its limits to its last byte and its line in the books."""
+
+    def __init__(self, worker: Worker, settings: Settings, call: Call, headers: Mapping[bytes, bytes]):
+        self._worker, self._settings = worker, settings
+        self._call, self._headers = call, headers
+        self._entry = Entry(call)
+        self._has_begun = False
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        entry = self._entry
+        try:
+            async with Connection(receive):
+                trace = self._worker.trace(self._call, self._headers)
+                reply = await self._settings.answering.answer(entry, trace)
+                await self._deliver(reply, send)
+        except ClientGone:
+            entry.outcome, entry.status = "cancelled", 499
+        except DescantError as error:
+            await self._refuse(error, send)
+        except Exception:
+            _log.exception("Request %s failed", self._call.id)
+            await self._refuse(DescantError(f"An internal error; see {self._call.id}."), send)
+        finally:
+            record = await self._worker.books.close(entry, self._settings.fleet)
+            self._worker.observe(self._call, record)
+
+    async def _deliver(self, reply: AnyReply, send: Send) -> None:
+        if isinstance(reply, StreamedReply):
+            await self._stream(reply, send)
+            return
+        entry = self._entry
+        entry.status = reply.status
+        if entry.outcome != "cached":
+            entry.outcome = "ok" if reply.status < 400 else "refused"
+        self._has_begun = True
+        await send_answer(send, reply.status, reply.body, JSON, self._own_headers())
+
+    async def _stream(self, reply: StreamedReply, send: Send) -> None:
+        entry = self._entry
+        head = [(b"content-type", EVENT_STREAM), (b"cache-control", b"no-cache"), *self._own_headers()]
+        try:
+            self._has_begun = True
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            async for piece in reply.pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            await reply.close()
+        entry.status = 200
+        if entry.outcome != "cached":
+            entry.outcome = "failed" if entry.tally.is_cut else "ok"
+
+    async def _refuse(self, error: DescantError, send: Send) -> None:
+        entry = self._entry
+        entry.status, entry.outcome = error.http_status, "failed"
+        if isinstance(error, LimitReached) or error.http_status < 500:
+            entry.outcome = "refused"
+        elif isinstance(error, DeadlineExceeded):
+            entry.outcome = "timed_out"
+        if not self._has_begun:
+            await send_error(send, error, self._own_headers())
+
+    def _own_headers(self) -> RawHeaders:
+        entry = self._entry
+        headers = [(b"x-request-id", self._call.id.encode())]
+        headers += [(k.encode(), v.encode()) for k, v in entry.limit_headers.items()]
+        headers.append((b"server-timing", self._worker.server_timing(entry)))
+        if entry.tally.upstream is not None:
+            headers.append((b"x-descant-upstream", entry.tally.upstream.encode()))
+        return headers
+
+
+async def send_error(send: Send, error: DescantError, headers: RawHeaders) -> None:
+    """Send an error in OpenAI's shape."""
+    if error.http_status == 413:
+        # To keep the connection, the rest of the body would have to be read.
+        headers = [*headers, (b"connection", b"close")]
+    await send_answer(send, error.http_status, error_body(error), JSON, [*headers, *error_headers(error)])
+
+
+def _stopping() -> ServerStopping:
+    error = ServerStopping("The gateway is stopping.", remedy="Send it again, or elsewhere.")
+    error.wait_s = _STOPPING_WAIT_S
+    return error
