@@ -18,13 +18,10 @@ from benchmarks.gateway.load import ClosedLoop, Load, LoadProcesses, OpenLoop, T
 def main(arguments: Sequence[str] | None = None) -> None:
     """Send, and print what was measured as JSON."""
     options = _options(arguments)
-    more: dict[str, Any] = (
-        {"stream": True, "stream_options": {"include_usage": True}} if options.stream else {}
-    )
-    bodies = tuple(
-        chat_body(index, options.model, max_tokens=options.max_tokens, **more)
-        for index in range(64)
-    )
+    wishes: dict[str, Any] = {"max_tokens": options.max_tokens}
+    if options.stream:
+        wishes |= {"stream": True, "stream_options": {"include_usage": True}}
+    bodies = tuple(chat_body(index, options.model, wishes) for index in range(64))
     headers = (("authorization", f"Bearer {options.key}"),) if options.key else ()
     target = Target(options.url.rstrip("/") + "/v1/chat/completions", bodies, headers)
     loop = OpenLoop(options.rate, options.arrivals) if options.rate else ClosedLoop(options.clients)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
@@ -91,9 +91,12 @@ class Load:
 
 
 def chat_body(
-    index: int, model: str = "mock", prompt_characters: int = 1000, **more: object
+    index: int, model: str, wishes: Mapping[str, object], prompt_characters: int = 1000
 ) -> bytes:
-    """Return a chat request; another index is another prompt of the same length."""
+    """Return a chat request; another index is another prompt of the same length.
+
+    `wishes` are what else it says: max_tokens, stream.
+    """
     words = f"[{index:06d}] " + "please look at this order again " * (prompt_characters // 32 + 1)
     messages = [{"role": "user", "content": words[:prompt_characters]}]
-    return orjson.dumps({"model": model, "messages": messages, **more})
+    return orjson.dumps({"model": model, "messages": messages, **wishes})
