@@ -1,0 +1,55 @@
+"""The load from several processes, so that no one of them is the bottleneck."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import uvloop
+from benchmarks.gateway.load.generator import generate
+from benchmarks.gateway.load.measured import Measured
+from benchmarks.gateway.load.spec import Load
+
+
+@dataclass(frozen=True)
+class LoadProcesses:
+    """Processes that are up and send what they are given."""
+
+    executor: ProcessPoolExecutor
+    count: int
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, count: int, cores: Sequence[int]) -> Iterator[LoadProcesses]:
+        """Start them on these cores; they end with the block."""
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(count, context, _settle, (tuple(cores),)) as executor:
+            yield cls(executor, count)
+
+    def drive(self, load: Load) -> Measured:
+        """Send a load from all of them at once and return what they measured together."""
+        measured = Measured()
+        for part in self.executor.map(_generate, load.split(self.count)):
+            measured.merge(part)
+        return measured
+
+
+def _settle(cores: Sequence[int]) -> None:
+    os.sched_setaffinity(0, cores)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _generate(load: Load) -> Measured:
+    gc.collect()
+    gc.disable()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        measured = runner.run(generate(load))
+    gc.enable()
+    return measured
