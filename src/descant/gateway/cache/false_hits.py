@@ -1,0 +1,202 @@
+"""How often would a semantic cache have been wrong? Known before it serves, watched while it does.
+
+Every would-be hit is either *served* or *checked*: asked anyway and compared. While closed, all are
+checked. The gate opens when an upper bound of the false-hit rate over the checks of this epoch is at
+most `most_rate`. That bound is looked at after every check, so an interval for one look (Wilson,
+Clopper-Pearson) would be wrong far more often than it says. This one is a confidence sequence: with
+the prior Beta(a, b) the mixture likelihood ratio
+
+    E_n(p) = B(a + k, b + n - k) / B(a, b) / (p^k (1 - p)^(n - k))
+
+of k false among n checks is a martingale of mean 1 under rate p, so by Ville's inequality the chance
+that it *ever* passes 1 / alpha is at most alpha (Robbins 1970; Howard et al. 2021). The bound is the
+largest p with E_n(p) < 1 / alpha. The gate opens where it is at most half of `most_rate`, which leaves
+room for chance among what is then served: at 1 % and 95 % after about 850 checks without a false one.
+
+While open, would-be hits are still checked at random, and the gate closes, and says so, when the bound
+passes `most_rate`, or when two of the last ``1 / (2 most_rate)`` checks were false (one, until
+``2 / most_rate`` answers have been served): the bound alone is slow after a long good time. A gate that
+closes, or stays closed for ``50 / most_rate`` checks, starts a new epoch from nothing; the j-th epoch
+spends ``alpha 6 / (pi j)^2``, so that a rate that is too high ever opens the gate with a chance of alpha
+at most over all epochs together.
+
+What a change for the worse does before it is noticed: with checks at a share c, ``(1 - c) / c`` false
+answers are served for each that is checked. So this ratio begins at 0.05 and grows only with what has
+been served since the gate opened, ``most_rate served / 5``, until c is `least_check_share`: even at the
+95th percentile of two checks (2.4 times their mean) less than `most_rate` of what was served slips
+through. Of the very first answers no rule can say that; there it rests on tomorrow's questions
+being like those that were checked. The estimate is of the route: a tenant whose questions are unlike
+all others' may fare worse than the mean.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+_log = logging.getLogger(__name__)
+_FALSE_THAT_CLOSE = 2
+_FIRST_UNSEEN = 0.05
+# Times 1 / most_rate: so few have been served that one false answer among them would be too many.
+_YOUNG = 2
+_MARGIN = 5.0
+_PRIOR_FALSE = 0.5
+_HALVINGS = 40
+# Times 1 / most_rate: checks from before that do not count against what is asked now.
+_LONGEST_WARM_UP = 50
+
+
+@dataclass(frozen=True)
+class FalseHitConfig:
+    """How often a served answer may be another than would have been given."""
+
+    most_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """How often the gate may ever open although the rate is above."""
+    least_check_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class FalseHitState:
+    """Where a gate stands."""
+
+    is_open: bool
+    epoch: int
+    checks: int
+    """Of this epoch."""
+    false: int
+    """Of these, how many would have been wrong."""
+    bound: float
+    """The rate is below, as far as these checks can tell."""
+    check_share: float
+    served: int
+    """Since the beginning, over all epochs."""
+    reason: str
+    """Why it is as it is."""
+
+
+class FalseHitGate:
+    """Decides which would-be hits of one route are served, and learns from the others."""
+
+    def __init__(self, route: str, config: FalseHitConfig, uniform: Callable[[], float]):
+        """`uniform` draws from [0, 1); callers must not be able to foresee it."""
+        self._route = route
+        self._config = config
+        self._uniform = uniform
+        self._recent: deque[bool] = deque(maxlen=max(2, round(0.5 / config.most_rate)))
+        self._served = 0
+        self._epoch = 0
+        self._start_epoch("not enough checks yet")
+
+    def may_serve(self) -> bool:
+        """Decide about one would-be hit: True to serve it, False to ask anyway and `record`."""
+        if not self._is_open or self._uniform() < self.check_share:
+            return False
+        self._served += 1
+        self._served_since_open += 1
+        return True
+
+    @property
+    def check_share(self) -> float:
+        """The chance that the next would-be hit is checked."""
+        if not self._is_open:
+            return 1.0
+        unseen_per_check = self._config.most_rate * self._served_since_open / _MARGIN
+        share = 1 / (1 + max(_FIRST_UNSEEN, unseen_per_check))
+        return max(self._config.least_check_share, share)
+
+    def record(self, is_false: bool) -> None:
+        """Take the outcome of one check."""
+        self._checks += 1
+        self._false += is_false
+        self._recent.append(is_false)
+        if self._is_open:
+            self._watch()
+        elif self._is_below(self._config.most_rate / 2):
+            self._open()
+        elif self._checks * self._config.most_rate >= _LONGEST_WARM_UP:
+            self._start_epoch(f"{self._false} of {self._checks:,} checks were false")
+
+    def state(self) -> FalseHitState:
+        """Return where it stands, for people and metrics."""
+        return FalseHitState(
+            is_open=self._is_open,
+            epoch=self._epoch,
+            checks=self._checks,
+            false=self._false,
+            bound=upper_bound(self._checks, self._false, self._alpha, self._config.most_rate),
+            check_share=self.check_share,
+            served=self._served,
+            reason=self._reason,
+        )
+
+    @property
+    def _alpha(self) -> float:
+        return self._config.alpha * 6 / (math.pi * self._epoch) ** 2
+
+    def _is_below(self, rate: float) -> bool:
+        """Whether the bound is at most this rate; the same as asking for the bound, but cheap."""
+        if self._false >= rate * self._checks:
+            return False
+        evidence = log_evidence(self._checks, self._false, rate, self._config.most_rate)
+        return evidence >= -math.log(self._alpha)
+
+    def _watch(self) -> None:
+        recent = sum(self._recent)
+        most = 1 if self._served_since_open * self._config.most_rate < _YOUNG else _FALSE_THAT_CLOSE
+        if not self._is_below(self._config.most_rate):
+            self._close(f"the bound over {self._checks:,} checks is above what is allowed")
+        elif recent >= most:
+            self._close(f"{recent} of the last {len(self._recent)} checks were false")
+
+    def _open(self) -> None:
+        self._is_open = True
+        self._served_since_open = 0
+        self._recent.clear()
+        self._reason = f"{self._false} of {self._checks:,} checks were false"
+        _log.info("Semantic cache of route %r serves: %s.", self._route, self._reason)
+
+    def _close(self, reason: str) -> None:
+        _log.warning("Semantic cache of route %r turned itself off: %s.", self._route, reason)
+        self._start_epoch(reason)
+
+    def _start_epoch(self, reason: str) -> None:
+        self._is_open = False
+        self._epoch += 1
+        self._checks = 0
+        self._false = 0
+        self._served_since_open = 0
+        self._recent.clear()
+        self._reason = reason
+
+
+def log_evidence(checks: int, false: int, rate: float, most_rate: float) -> float:
+    """Return ln E_n(rate): the evidence of the checks against this rate."""
+    a, b = _PRIOR_FALSE, 2 / most_rate
+    mixture = _log_beta(a + false, b + checks - false) - _log_beta(a, b)
+    return mixture - false * math.log(rate) - (checks - false) * math.log1p(-rate)
+
+
+def upper_bound(checks: int, false: int, alpha: float, most_rate: float) -> float:
+    """Return the largest rate that the checks leave possible, at all looks at once; 1 of none.
+
+    `most_rate` shapes the prior only: the bound is narrowest for rates of its size.
+    """
+    low, high = false / checks if checks else 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if log_evidence(checks, false, middle, most_rate) < -math.log(alpha):
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
