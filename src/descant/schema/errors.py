@@ -164,6 +164,13 @@ class CatalogueUnavailable(DescantError):
     http_status = 503
 
 
+class LedgerUnavailable(DescantError):
+    """The database of the gateway's books does not answer; to try again later will help."""
+
+    code = "ledger_unavailable"
+    http_status = 503
+
+
 class InvocationMissing(InputError):
     """An aLoRA adapter was asked for but its invocation tokens are not in the prompt."""
 
