@@ -25,6 +25,7 @@ from descant.cli import (
     distill,
     evaluate,
     gate,
+    gateway,
     importer,
     models,
     promotion,
@@ -118,6 +119,7 @@ def build_app() -> typer.Typer:
         cost,
         score,
         serve,
+        gateway,
         trial,
         adapters,
     ):

@@ -1,6 +1,27 @@
 """HTTP from many callers → one chosen upstream each; works without torch."""
 
+from pathlib import Path
+
+from descant.gateway.app import Gateway
 from descant.gateway.call import Call, Caller, Operation, Usage
 from descant.gateway.config import GatewayConfig, load_gateway_config
+from descant.gateway.guarded_protocol import GuardedProtocol
+from descant.gateway.worker import Worker
 
-__all__ = ["Call", "Caller", "GatewayConfig", "Operation", "Usage", "load_gateway_config"]
+__all__ = [
+    "Call",
+    "Caller",
+    "Gateway",
+    "GatewayConfig",
+    "GuardedProtocol",
+    "Operation",
+    "Usage",
+    "Worker",
+    "create_app",
+    "load_gateway_config",
+]
+
+
+def create_app(path: Path, num_workers: int) -> Gateway:
+    """Return the app of one of several workers."""
+    return Gateway(Worker(path, num_workers))

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from descant.gateway.books import Books, Entry
+from descant.gateway.caching import Caching
 from descant.gateway.call import Call, Usage
 from descant.gateway.claims import Claims
 from descant.gateway.exchange import AnyReply, Exchange, Means
 from descant.gateway.limits import Amounts, Claim
+from descant.gateway.reply import Tally
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a request's headers say beside the call itself."""
+
+    cache_control: str | None
+    trace: Mapping[str, str]
+    """Headers by which the upstream's logs and spans are found."""
 
 
 class Answering:
     """Answers calls under one version of the settings."""
 
-    def __init__(self, means: Means, claims: Claims, books: Books):
+    def __init__(self, means: Means, claims: Claims, books: Books, caching: Caching):
         self._means = means
         self._claims = claims
         self._books = books
+        self._caching = caching
         self._exchange = Exchange(means)
 
-    async def answer(self, entry: Entry, trace: Mapping[str, str]) -> AnyReply:
+    async def answer(self, entry: Entry, errand: Errand) -> AnyReply:
         """Return the reply to a call, once its limits have room.
 
         Raises:
@@ -30,11 +43,23 @@ class Answering:
             DescantError: see `Exchange.ask`.
         """
         call = entry.call
-        deal = self._means.router.deal(call)
-        claims = self._claims.of(call)
+        claims, route = self._claims.of(call), self._means.router.route(call.model)
+        plan = self._caching.plan(call, route, errand.cache_control)
+        if plan is not None:
+            kept = await self._caching.kept(call, plan, entry.tally)
+            if kept is not None:
+                # What costs nothing takes a request of a minute's, and no tokens.
+                await self._books.admit(entry, claims, Amounts(1))
+                return kept
         await self._books.admit(entry, claims, self._most(call, claims))
+        if plan is None:
+            return await self._ask(call, errand, entry.tally)
+        return await self._caching.shared(call, plan, entry.tally, partial(self._ask, call, errand))
+
+    async def _ask(self, call: Call, errand: Errand, tally: Tally) -> AnyReply:
+        deal = self._means.router.deal(call)
         asked = call if deal.model == call.model else replace(call, model=deal.model)
-        return await self._exchange.ask(asked, entry.tally, trace)
+        return await self._exchange.ask(asked, tally, errand.trace)
 
     def _most(self, call: Call, claims: tuple[Claim, ...]) -> Amounts:
         """Return the most a call may take; money only where it is limited."""

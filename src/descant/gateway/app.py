@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from descant.gateway.answering import Errand
 from descant.gateway.answers import RawHeaders, error_body, error_headers, send_answer
 from descant.gateway.body import Receive, read_body
 from descant.gateway.books import Entry
 from descant.gateway.call import PATHS, Call, Operation
 from descant.gateway.connection import Connection
 from descant.gateway.exchange import AnyReply
+from descant.gateway.ledger import Outcome
 from descant.gateway.pages import Pages
 from descant.gateway.reply import EVENT_STREAM, JSON, StreamedReply
 from descant.gateway.settings import Settings
 from descant.gateway.worker import Worker
-from descant.schema.errors import ClientGone, DescantError, DeadlineExceeded, LimitReached, ServerStopping
+from descant.schema.errors import (
+    ClientGone,
+    DeadlineExceeded,
+    DescantError,
+    LimitReached,
+    ServerStopping,
+)
 
 _log = logging.getLogger(__name__)
 _STOPPING_WAIT_S = 5.0
@@ -60,7 +67,7 @@ class Gateway:
         self, operation: Operation, scope: Scope, receive: Receive, send: Send
     ) -> None:
         worker = self._worker
-        settings, received_s = worker.settings, worker.clock()
+        settings, received_s = worker.settings, worker.lasting.clock()
         headers = dict(scope["headers"])
         try:
             if worker.drain.is_draining:
@@ -71,7 +78,6 @@ class Gateway:
         except ClientGone:
             return
         except DescantError as error:
-            worker.metrics.refused(operation, error.code)
             await send_error(send, error, [])
             return
         with worker.drain.running():
@@ -81,7 +87,9 @@ class Gateway:
 class _Service:
     """One call from its limits to its last byte and its line in the books."""
 
-    def __init__(self, worker: Worker, settings: Settings, call: Call, headers: Mapping[bytes, bytes]):
+    def __init__(
+        self, worker: Worker, settings: Settings, call: Call, headers: Mapping[bytes, bytes]
+    ):
         self._worker, self._settings = worker, settings
         self._call, self._headers = call, headers
         self._entry = Entry(call)
@@ -91,8 +99,7 @@ class _Service:
         entry = self._entry
         try:
             async with Connection(receive):
-                trace = self._worker.trace(self._call, self._headers)
-                reply = await self._settings.answering.answer(entry, trace)
+                reply = await self._settings.answering.answer(entry, self._errand())
                 await self._deliver(reply, send)
         except ClientGone:
             entry.outcome, entry.status = "cancelled", 499
@@ -102,8 +109,12 @@ class _Service:
             _log.exception("Request %s failed", self._call.id)
             await self._refuse(DescantError(f"An internal error; see {self._call.id}."), send)
         finally:
-            record = await self._worker.books.close(entry, self._settings.fleet)
-            self._worker.observe(self._call, record)
+            await self._worker.lasting.books.close(entry, self._settings.fleet)
+
+    def _errand(self) -> Errand:
+        control = self._headers.get(b"cache-control")
+        trace = {"x-request-id": self._call.id}
+        return Errand(None if control is None else control.decode("latin-1"), trace)
 
     async def _deliver(self, reply: AnyReply, send: Send) -> None:
         if isinstance(reply, StreamedReply):
@@ -111,14 +122,17 @@ class _Service:
             return
         entry = self._entry
         entry.status = reply.status
-        if entry.outcome != "cached":
-            entry.outcome = "ok" if reply.status < 400 else "refused"
+        entry.outcome = self._outcome("ok" if reply.status < 400 else "refused")
         self._has_begun = True
         await send_answer(send, reply.status, reply.body, JSON, self._own_headers())
 
     async def _stream(self, reply: StreamedReply, send: Send) -> None:
         entry = self._entry
-        head = [(b"content-type", EVENT_STREAM), (b"cache-control", b"no-cache"), *self._own_headers()]
+        head = [
+            (b"content-type", EVENT_STREAM),
+            (b"cache-control", b"no-cache"),
+            *self._own_headers(),
+        ]
         try:
             self._has_begun = True
             await send({"type": "http.response.start", "status": 200, "headers": head})
@@ -128,8 +142,10 @@ class _Service:
         finally:
             await reply.close()
         entry.status = 200
-        if entry.outcome != "cached":
-            entry.outcome = "failed" if entry.tally.is_cut else "ok"
+        entry.outcome = self._outcome("failed" if entry.tally.is_cut else "ok")
+
+    def _outcome(self, outcome: Outcome) -> Outcome:
+        return "cached" if self._entry.tally.is_cached else outcome
 
     async def _refuse(self, error: DescantError, send: Send) -> None:
         entry = self._entry
@@ -145,7 +161,6 @@ class _Service:
         entry = self._entry
         headers = [(b"x-request-id", self._call.id.encode())]
         headers += [(k.encode(), v.encode()) for k, v in entry.limit_headers.items()]
-        headers.append((b"server-timing", self._worker.server_timing(entry)))
         if entry.tally.upstream is not None:
             headers.append((b"x-descant-upstream", entry.tally.upstream.encode()))
         return headers
@@ -156,7 +171,9 @@ async def send_error(send: Send, error: DescantError, headers: RawHeaders) -> No
     if error.http_status == 413:
         # To keep the connection, the rest of the body would have to be read.
         headers = [*headers, (b"connection", b"close")]
-    await send_answer(send, error.http_status, error_body(error), JSON, [*headers, *error_headers(error)])
+    await send_answer(
+        send, error.http_status, error_body(error), JSON, [*headers, *error_headers(error)]
+    )
 
 
 def _stopping() -> ServerStopping:

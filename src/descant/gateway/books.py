@@ -73,17 +73,17 @@ class Books:
 
     def _money_nano(self, entry: Entry, usage: Usage, fleet: Mapping[str, Upstream]) -> int:
         upstream = fleet.get(entry.tally.upstream or "")
-        if upstream is None or entry.outcome == "cached":
+        if upstream is None or entry.tally.is_cached:
             return 0
         return upstream.prices.money_nano(usage)
 
     async def _settle(
         self, reservation: Reservation, entry: Entry, usage: Usage, money_nano: int
     ) -> None:
-        if entry.tally.attempts == 0 and entry.outcome != "cached":
+        if entry.tally.attempts == 0 and not entry.tally.is_cached:
             settling = self._limits.release(reservation)
         else:
-            tokens = 0 if entry.outcome == "cached" else usage.total_tokens
+            tokens = 0 if entry.tally.is_cached else usage.total_tokens
             settling = self._limits.settle(reservation, Amounts(1, tokens, money_nano))
         await settling
 

@@ -154,6 +154,11 @@ class LimitConfig:
     money_per_day: Price | None = None
     money_per_month: Price | None = None
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether money is limited."""
+        return self.money_per_day is not None or self.money_per_month is not None
+
 
 @dataclass(frozen=True)
 class KeyConfig(LimitConfig):

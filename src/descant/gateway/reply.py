@@ -11,6 +11,21 @@ JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 
+CACHE = "cache"
+"""What stands for an upstream where none was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyHead:
+    """What is known of an answer before its first byte."""
+
+    status: int
+    upstream: str
+    usage: Usage | None
+    """Of a whole answer."""
+    is_stream: bool
+
+
 @dataclass(frozen=True, slots=True)
 class WholeReply:
     """A whole answer, as OpenAI writes it."""
@@ -50,3 +65,14 @@ class Tally:
     """Monotonic: when the upstream began to answer."""
     is_cut: bool = False
     """A stream that did not end as it should."""
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether no upstream was asked for this caller."""
+        return self.upstream == CACHE
+
+    def take(self, other: Tally) -> None:
+        """Become what another one says."""
+        self.attempts, self.upstream, self.usage = other.attempts, other.upstream, other.usage
+        self.adapters, self.first_byte_s = other.adapters, other.first_byte_s
+        self.is_cut = other.is_cut

@@ -17,8 +17,10 @@ from descant.gateway.upstream_connector import send
 from descant.schema.errors import GarbledAnswer
 
 MOST_ANSWER_BYTES = 64 << 20
+MOST_METRICS_BYTES = 4 << 20
 MOST_REFUSAL_BYTES = 65_536
 """Of what an upstream says instead of an answer, so much is read."""
+_METRICS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,20 @@ class Upstream:
         """
         headers = {**request.headers, **trace}
         return await send(self.session, self.address, replace(request, headers=headers))
+
+    async def metrics(self) -> str:
+        """Return what it says of itself at ``/metrics``.
+
+        Raises:
+            aiohttp.ClientError: it cannot be reached, or has none.
+            TimeoutError: it was silent for too long.
+        """
+        url = f"{self.address.origin}{self.address.path.removesuffix('/v1')}/metrics"
+        timeout = aiohttp.ClientTimeout(total=_METRICS_S)
+        async with self.session.get(url, allow_redirects=False, timeout=timeout) as response:
+            response.raise_for_status()
+            text = await read_some(response, MOST_METRICS_BYTES)
+            return text.decode(errors="replace")
 
 
 async def read_whole(response: aiohttp.ClientResponse) -> bytes:

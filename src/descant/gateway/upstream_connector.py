@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.client import _RequestContextManager
 from yarl import URL
 
 from descant.gateway.config import UpstreamConfig
@@ -67,7 +67,7 @@ def open_session(
 
 def send(
     session: aiohttp.ClientSession, address: UpstreamAddress, request: UpstreamRequest
-) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+) -> _RequestContextManager:
     """Send a request as it is written; a redirect is an answer like any other."""
     return session.request(
         request.method,

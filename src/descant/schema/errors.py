@@ -184,6 +184,13 @@ class NotFound(InputError):
     http_status = 404
 
 
+class MethodNotAllowed(InputError):
+    """A path that is there, asked for in a way it is not made for."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
 class CacheCorrupt(DescantError):
     """A cached file does not have the hash it should have."""
 

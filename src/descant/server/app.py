@@ -25,7 +25,8 @@ from descant.server.adapters import adapters_router
 from descant.server.batches import answers_from, batch_service
 from descant.server.chat import chat_router
 from descant.server.completions import completions_router
-from descant.server.drain import Drain, DrainGate, ready_router
+from descant.monitoring import Drain
+from descant.server.drain import DrainGate, ready_router
 from descant.server.embeddings import embeddings_router
 from descant.server.errors import add_error_handlers
 from descant.server.keys import KeyCheck, Keys

@@ -8,7 +8,7 @@
     await limits.settle(answer, Amounts(tokens=usage.total_tokens))    # or limits.release(answer)
 """
 
-from descant.gateway.limits.claim import NANO, Budget, Claim, Rate
+from descant.gateway.limits.claim import NANO, Budget, Claim, Period, Rate
 from descant.gateway.limits.fallback import FallbackLimits
 from descant.gateway.limits.in_process import InProcessLimits
 from descant.gateway.limits.redis_limits import RedisLimits, RedisSettings
@@ -23,6 +23,7 @@ __all__ = [
     "FallbackLimits",
     "InProcessLimits",
     "Limits",
+    "Period",
     "Rate",
     "RedisLimits",
     "RedisSettings",

@@ -1,0 +1,102 @@
+"""What outlives a change of the settings: counts, books, caches, and what was learned."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+from descant.gateway.books import Books
+from descant.gateway.cache import (
+    AnswerStore,
+    Bounds,
+    LocalStore,
+    RedisStore,
+    RedisStoreConfig,
+    SingleFlight,
+)
+from descant.gateway.config import GatewayConfig
+from descant.gateway.exchange import Patience
+from descant.gateway.interim import TokenEstimator
+from descant.gateway.ledger import Ledger
+from descant.gateway.limits import (
+    FallbackLimits,
+    InProcessLimits,
+    Limits,
+    Period,
+    RedisLimits,
+    connect,
+)
+from descant.gateway.reply import ReplyHead
+from descant.gateway.routing import Memory
+
+_FLIGHT_BYTES = 4 << 20
+
+
+@dataclass
+class Lasting:
+    """One worker's; to be opened in its event loop."""
+
+    limits: Limits
+    answers: AnswerStore
+    ledger: Ledger | None
+    books: Books
+    estimator: TokenEstimator
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    random: Callable[[], float] = random.random
+    patience: Patience = field(default_factory=Patience)
+    flights: SingleFlight[ReplyHead] = field(default_factory=lambda: SingleFlight(_FLIGHT_BYTES))
+    memory: Memory = field(default_factory=lambda: Memory(time.monotonic))
+
+    @classmethod
+    def open(cls, config: GatewayConfig, num_workers: int) -> Lasting:
+        """Open the books and the counts.
+
+        Raises:
+            InvalidConfig: the ledger's place cannot be used.
+        """
+        state, local = config.state, InProcessLimits()
+        limits: Limits = local
+        answers: AnswerStore = LocalStore(Bounds(), time.monotonic)
+        if state.redis is not None:
+            client = connect(state.redis)
+            limits = FallbackLimits(RedisLimits(client, uuid.uuid4().hex), local, num_workers)
+            answers = RedisStore(client, RedisStoreConfig(), time.monotonic)
+        ledger = None if state.ledger is None else Ledger.open(state.ledger)
+        books = Books(limits, ledger, time.monotonic, time.time)
+        return cls(limits, answers, ledger, books, TokenEstimator(config.server.default_max_tokens))
+
+    async def seed(self, config: GatewayConfig) -> None:
+        """Take over what the books say was spent today and this month.
+
+        Raises:
+            LedgerUnavailable: the books cannot be read.
+        """
+        budgeted = {
+            (kind, name)
+            for kind, limits in (("key", config.keys), ("tenant", config.tenants))
+            for name, each in limits.items()
+            if each.has_budget
+        }
+        if self.ledger is None or not budgeted:
+            return
+        today = datetime.fromtimestamp(self.wall_clock(), UTC).date()
+        periods: tuple[tuple[Period, date], ...] = (("day", today), ("month", today.replace(day=1)))
+        for period, start in periods:
+            spent = await asyncio.to_thread(self.ledger.spent, start)
+            for (kind, name), nano in spent.items():
+                if (kind, name) in budgeted:
+                    await self.limits.seed(f"{kind}:{name}", period, start, nano)
+
+    async def close(self) -> None:
+        """End flights, write the books to the end, and let go of Redis."""
+        await self.flights.close()
+        if isinstance(self.limits, FallbackLimits):
+            await self.limits.aclose()
+        if self.ledger is not None:
+            await asyncio.to_thread(self.ledger.close)

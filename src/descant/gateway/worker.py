@@ -1,0 +1,129 @@
+"""One worker process of the gateway: what lasts, the settings in force, and what runs beside requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from descant.gateway.config import GatewayConfig, load_gateway_config
+from descant.gateway.fleet import Fleet
+from descant.gateway.lasting import Lasting
+from descant.gateway.routing import Poller
+from descant.gateway.settings import Settings
+from descant.monitoring import Drain
+from descant.schema.errors import InvalidConfig
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 1.0
+
+
+class Worker:
+    """Follows the gateway's file: a version that is wrong is reported, and the last good one stays."""
+
+    def __init__(
+        self, path: Path, num_workers: int = 1, environment: Mapping[str, str] = os.environ
+    ):
+        self.drain = Drain()
+        self._path = path
+        self._num_workers = num_workers
+        self._environment = environment
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._polling: asyncio.Task[None] | None = None
+        self._lasting: Lasting | None = None
+        self._settings: Settings | None = None
+
+    @property
+    def lasting(self) -> Lasting:
+        """What outlives a change of the settings."""
+        assert self._lasting is not None, "started"
+        return self._lasting
+
+    @property
+    def settings(self) -> Settings:
+        """The version in force."""
+        assert self._settings is not None, "started"
+        return self._settings
+
+    async def start(self) -> None:
+        """Open everything.
+
+        Raises:
+            InvalidConfig: the file is wrong.
+            LedgerUnavailable: what was spent cannot be learned, and budgets depend on it.
+        """
+        seen = _version(self._path)
+        config = load_gateway_config(self._path)
+        self._lasting = Lasting.open(config, self._num_workers)
+        await self._lasting.seed(config)
+        self._take(config, None)
+        self._begin(self._follow(seen))
+
+    async def stop(self) -> None:
+        """Close everything; requests are over by now."""
+        tasks = [*self._tasks, *([] if self._polling is None else [self._polling])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.settings.fleet.close()
+        await self.lasting.close()
+
+    def _begin(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self, seen: tuple[int, ...] | None) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = _version(self._path)
+            if now != seen:
+                seen = now
+                await self._reload()
+
+    async def _reload(self) -> None:
+        former = self._settings
+        try:
+            config = load_gateway_config(self._path)
+            self._take(config, former)
+        except InvalidConfig as error:
+            _log.error("The settings read before stay in force: %s", error)
+            return
+        _log.info("The settings of %s are in force.", self._path)
+        if former is not None:
+            self._begin(self._retire(former))
+
+    async def _retire(self, former: Settings) -> None:
+        """Close what only the former version used, once its calls must be over."""
+        await asyncio.sleep(former.config.server.deadline_s)
+        await former.fleet.close(self.settings.fleet)
+
+    def _take(self, config: GatewayConfig, former: Settings | None) -> None:
+        if former is not None and config.state != former.config.state:
+            raise InvalidConfig(
+                "[state] is read at the start alone.", field="state", remedy="Start it again."
+            )
+        fleet = None if former is None else former.fleet
+        self._settings = Settings.of(config, self.lasting, self._environment, fleet)
+        if self._polling is not None:
+            self._polling.cancel()
+        self._polling = asyncio.ensure_future(self._poll(self._settings.fleet))
+
+    async def _poll(self, fleet: Fleet) -> None:
+        polled = [name for name, upstream in fleet.items() if upstream.config.poll_metrics]
+        memory = self.lasting.memory
+
+        async def fetch(name: str) -> str:
+            return await fleet[name].metrics()
+
+        await Poller(memory.view, memory.residency, fetch).run(polled)
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
