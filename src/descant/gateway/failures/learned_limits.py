@@ -122,12 +122,12 @@ class LearnedLimits:
     def requests(self, model: str, configured: int | None, now_s: float) -> int | None:
         """Return the limit of requests that holds: the lower of configured and learned."""
         pair = self._models.get(model)
-        return _lower(configured, pair and pair.requests.limit(now_s))
+        return _lower(configured, None if pair is None else pair.requests.limit(now_s))
 
     def tokens(self, model: str, configured: int | None, now_s: float) -> int | None:
         """Return the limit of tokens that holds: the lower of configured and learned."""
         pair = self._models.get(model)
-        return _lower(configured, pair and pair.tokens.limit(now_s))
+        return _lower(configured, None if pair is None else pair.tokens.limit(now_s))
 
     def _pair(self, model: str) -> _Pair:
         if (pair := self._models.get(model)) is not None:
