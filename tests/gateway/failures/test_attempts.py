@@ -201,6 +201,20 @@ def test_a_spent_budget_refuses_the_second_attempt_alone() -> None:
     assert refused(subject, 0.0) == Refuse(0.0, Reason.BUDGET_SPENT, 429)
 
 
+def test_while_everything_fails_a_tenth_is_asked_twice() -> None:
+    budget = ExtraBudget(BudgetRules(share=0.1, least=2))
+    num_extra = 0
+    for _ in range(100):
+        subject = attempts(candidates("a", "b"), budget=budget)
+        subject.note(tried(subject, 0.0), FAILED, 0.0)
+        while isinstance(decision := subject.next(0.0), Try):
+            num_extra += 1
+            subject.note(decision, FAILED, 0.0)
+        assert isinstance(decision, Refuse)
+        assert decision.reason in (Reason.BUDGET_SPENT, Reason.ATTEMPTS_SPENT)
+    assert num_extra == 10
+
+
 def test_no_candidate_and_no_time() -> None:
     assert refused(attempts([]), 0.0) == Refuse(10.0, Reason.NO_CANDIDATES, 503)
     late = refused(attempts(candidates("a"), deadline_s=1.0), 1.0)

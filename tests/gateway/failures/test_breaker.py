@@ -135,7 +135,7 @@ def test_old_news_changes_nothing() -> None:
 def test_pauses_are_spread() -> None:
     rules = BreakerRules(jitter_share=0.2)
     for drawn, pause_s in ((0.0, 2.0), (1.0, 2.4)):
-        subject = Breaker("hosted", rules, random=lambda drawn=drawn: drawn)
+        subject = Breaker("hosted", rules, random=[drawn].pop)
         feed(subject, [Outcome.FAILED] * 5, 0.0)
         assert subject.wait_s(0.0) == pytest.approx(pause_s)
 
