@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -182,7 +182,7 @@ class Attempts:
         return Try(self._candidates[place], permit, place)
 
     def _wait_or_refuse(self, now_s: float) -> Wait | Refuse:
-        earliest = self._earliest(now_s)
+        earliest = self._earliest(self._order(), now_s)
         if earliest is None:
             return self._refuse(Reason.UNAVAILABLE, now_s)
         left_s = self._rules.longest_wait_s - self._waited_s
@@ -194,16 +194,16 @@ class Attempts:
         )
 
     def _refuse(self, reason: Reason, now_s: float) -> Refuse:
-        earliest = self._earliest(now_s)
+        earliest = self._earliest(range(len(self._candidates)), now_s)
         wait_s = DEFAULT_WAIT_S if earliest is None else earliest.wait_s
         if reason is Reason.OUT_OF_TIME:
             return Refuse(wait_s, reason, 504)
         throttled = self._last is Outcome.THROTTLED or reason is Reason.THROTTLED
         return Refuse(wait_s, reason, 429 if throttled else 503)
 
-    def _earliest(self, now_s: float) -> Refused | None:
-        """Return the shortest refusal, of 0 s if one admits; None if none is left to be asked."""
-        refusals = [self._refused(place, now_s) for place in self._order()]
+    def _earliest(self, places: Iterable[int], now_s: float) -> Refused | None:
+        """Return the shortest refusal, of 0 s if one admits; None if there are no places."""
+        refusals = [self._refused(place, now_s) for place in places]
         return min(refusals, key=lambda refused: refused.wait_s, default=None)
 
     def _refused(self, place: int, now_s: float) -> Refused:

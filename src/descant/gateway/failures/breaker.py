@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -146,7 +147,7 @@ class Breaker:
         if outcome in _DENIED:
             first_s, longest_s = rules.first_denied_pause_s, rules.longest_denied_pause_s
         # Beyond 2^30 any pause is the longest one, and a float would run over in the end.
-        pause_s = min(longest_s, first_s * 2.0 ** min(30, self._num_openings))
+        pause_s = min(longest_s, math.ldexp(first_s, min(30, self._num_openings)))
         return pause_s * (1 + rules.jitter_share * self._random())
 
     def _close(self, now_s: float) -> None:

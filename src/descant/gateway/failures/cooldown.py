@@ -37,11 +37,14 @@ class Cooldowns:
         self._whole = Cooldown()
         self._models: dict[str, Cooldown] = {}
 
-    def wait_s(self, model: str, now_s: float) -> float:
-        """Return the seconds until this model may be asked for here; 0 if it may now."""
+    def all_wait_s(self, now_s: float) -> float:
+        """Return the seconds until anything may be asked for here; 0 if it may now."""
+        return self._whole.wait_s(now_s)
+
+    def model_wait_s(self, model: str, now_s: float) -> float:
+        """Return the seconds for which this model is held back beside all; 0 if it is not."""
         cooldown = self._models.get(model)
-        whole_s = self._whole.wait_s(now_s)
-        return whole_s if cooldown is None else max(whole_s, cooldown.wait_s(now_s))
+        return 0.0 if cooldown is None else cooldown.wait_s(now_s)
 
     def refuse_all(self, wait_s: float, now_s: float) -> None:
         """Let nothing pass here for `wait_s`."""

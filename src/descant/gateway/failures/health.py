@@ -53,8 +53,8 @@ class UpstreamHealth:
     def refusal(self, model: str, tokens: int, now_s: float) -> Refused | None:
         """Return why and for how long such a request is not admitted; None if it is."""
         throttled_s = self.limits.wait_s(model, tokens, now_s)
-        throttled_s = max(throttled_s, self._cooldowns.wait_s(model, now_s))
-        broken_s = self.breaker.wait_s(now_s)
+        throttled_s = max(throttled_s, self._cooldowns.model_wait_s(model, now_s))
+        broken_s = max(self.breaker.wait_s(now_s), self._cooldowns.all_wait_s(now_s))
         wait_s = max(throttled_s, broken_s)
         return Refused(wait_s, is_throttled=throttled_s > broken_s) if wait_s > 0 else None
 
