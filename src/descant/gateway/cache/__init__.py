@@ -1,4 +1,7 @@
-"""Answers that need not be asked for again; `semantic` is entered by itself, for it needs NumPy."""
+"""Answers that need not be asked for again.
+
+`semantic` and `redis_store` are entered by themselves: what they need is not loaded for nothing.
+"""
 
 from descant.gateway.cache.answer import EVENTS, JSON, CachedAnswer, is_worth_keeping
 from descant.gateway.cache.embedding_tier import EmbeddingBatch, EmbeddingTier
@@ -14,7 +17,6 @@ from descant.gateway.cache.plan import (
     read_cache_control,
 )
 from descant.gateway.cache.recording import StreamRecording
-from descant.gateway.cache.redis_store import RedisStore, RedisStoreConfig
 from descant.gateway.cache.replay import replay_stream
 from descant.gateway.cache.single_flight import Flight, Seat, SingleFlight
 
@@ -34,8 +36,6 @@ __all__ = [
     "Identity",
     "IntermediateStore",
     "LocalStore",
-    "RedisStore",
-    "RedisStoreConfig",
     "Seat",
     "SingleFlight",
     "StreamRecording",

@@ -60,11 +60,12 @@ def is_worth_keeping(body: bytes) -> bool:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         return False
-    if not isinstance(answer, dict) or answer.get("error") is not None:
+    if not isinstance(answer, dict) or not answer or answer.get("error") is not None:
         return False
-    return all(_has_ended(choice) for choice in answer.get("choices", ()))
+    choices = answer.get("choices", [])
+    return isinstance(choices, list) and all(_has_ended(choice) for choice in choices)
 
 
 def _has_ended(choice: Any) -> bool:
     reason = choice.get("finish_reason") if isinstance(choice, dict) else None
-    return reason is not None and reason not in _NOT_REPEATED
+    return isinstance(reason, str) and reason not in _NOT_REPEATED
