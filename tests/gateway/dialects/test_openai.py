@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from descant.gateway import Usage
-from descant.gateway.config import UpstreamConfig
+from descant.gateway.config import DialectName, UpstreamConfig
 from descant.gateway.dialects import dialect_of
 from descant.schema.errors import GarbledAnswer, InputError, InvalidConfig, UnsupportedField
 
@@ -22,6 +22,14 @@ ANSWER = (
         b' "prompt_tokens_details": {"cached_tokens": 4}} }'
     )
 )
+
+
+@pytest.mark.parametrize("name", ["openai", "azure", "anthropic", "vllm", "descant"])
+def test_no_key_is_shown_where_a_dialect_or_a_request_is_logged(name: DialectName) -> None:
+    dialect = speaking(name, api_version="v1")
+    request = dialect.request(chat(), "polite")
+    assert KEY in str(request.headers)
+    assert KEY not in f"{dialect!r} {request!r}"
 
 
 def test_the_callers_bytes_pass_where_nothing_has_to_change() -> None:

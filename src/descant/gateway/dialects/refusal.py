@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from descant.gateway.dialects.document import dump, list_in, object_in, parse_object, text_in
@@ -23,7 +23,7 @@ _PRIVATE = re.compile(
 class Secrets:
     """What must not be told to a caller."""
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = field(repr=False)
     """The upstream's host and key."""
 
     def take_out(self, text: str) -> str:
