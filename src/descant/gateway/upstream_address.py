@@ -15,7 +15,8 @@ Address = IPv4Address | IPv6Address
 Reach = Literal["public", "private", "forbidden"]
 
 _PRINTABLE = re.compile(r"[!-~]+")
-_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
+_LONGEST_NAME = 253
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)")
 _METADATA = frozenset(
     ipaddress.ip_address(text)
@@ -63,7 +64,7 @@ def parse_address(url: str, *, allow_private: bool = False) -> UpstreamAddress:
     parts = _parts(url)
     host = (parts.hostname or "").removesuffix(".")
     literal = _literal(host)
-    if literal is None and not _is_name(host):
+    if literal is None and ("[" in url or not _is_name(host)):
         raise _refused("its host is neither a name nor an address as they are usually written")
     if literal is not None and reach_of(literal) == "forbidden":
         raise _refused("it is link-local, a cloud's metadata service, or no host's address")
@@ -135,8 +136,9 @@ def _literal(host: str) -> Address | None:
 
 def _is_name(host: str) -> bool:
     """Return whether this is a host's name; what ends in a number would be read as an address."""
-    last = host.rpartition(".")[2]
-    return bool(_NAME.fullmatch(host)) and not _NUMERIC.fullmatch(last)
+    labels = host.split(".")
+    is_plain = all(_LABEL.fullmatch(label) for label in labels) and len(host) <= _LONGEST_NAME
+    return is_plain and not _NUMERIC.fullmatch(labels[-1])
 
 
 def _refused(reason: str) -> InvalidConfig:

@@ -39,9 +39,7 @@ def connector(
     def open_socket(info: AddressInfo) -> socket.socket:
         _check(info, address)
         family, kind, protocol, _, _ = info
-        opened = socket.socket(family, kind, protocol)
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return opened
+        return socket.socket(family, kind, protocol)
 
     return aiohttp.TCPConnector(
         ssl=tls_context(config.ca_file), socket_factory=open_socket, resolver=resolver, limit=0

@@ -25,7 +25,7 @@ def test_the_newer_surface_has_openais_paths_and_the_deployment_as_model() -> No
 def test_embeddings_and_completions_have_paths_as_well() -> None:
     dialect = speaking("azure", api_version="2024-10-21")
     for operation in ("completions", "embeddings"):
-        call = call_of({"model": "m", "input": "x"}, operation)  # type: ignore[arg-type]
+        call = call_of({"model": "m", "input": "x"}, operation)
         assert f"/openai/deployments/m/{operation}?" in dialect.request(call, "m").path
 
 

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from descant.gateway import Usage
-from descant.gateway.config import UpstreamConfig
+from descant.gateway.config import DialectName, UpstreamConfig
 from descant.gateway.dialects import dialect_of
 from descant.schema.errors import GarbledAnswer, InputError, InvalidConfig, UnsupportedField
 
@@ -17,6 +22,14 @@ ANSWER = (
         b' "prompt_tokens_details": {"cached_tokens": 4}} }'
     )
 )
+
+
+@pytest.mark.parametrize("name", ["openai", "azure", "anthropic", "vllm", "descant"])
+def test_no_key_is_shown_where_a_dialect_or_a_request_is_logged(name: DialectName) -> None:
+    dialect = speaking(name, api_version="v1")
+    request = dialect.request(chat(), "polite")
+    assert KEY in str(request.headers)
+    assert KEY not in f"{dialect!r} {request!r}"
 
 
 def test_the_callers_bytes_pass_where_nothing_has_to_change() -> None:
@@ -93,6 +106,22 @@ def test_a_base_path_goes_before_and_v1_is_not_said_twice() -> None:
     for path in ("/proxy", "/proxy/", "/proxy/v1", "/proxy/v1/"):
         request = speaking("openai", path).request(chat(), "polite")
         assert request.path == "/proxy/v1/chat/completions"
+
+
+VALUES = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5)
+BODIES = st.dictionaries(
+    st.sampled_from(["messages", "n", "top_k", "tools", "x"]), st.lists(VALUES, max_size=3) | VALUES
+)
+
+
+@given(BODIES, st.booleans(), st.sampled_from([None, 2]), st.sampled_from(["polite", "other"]))
+def test_the_quick_way_says_what_the_slow_one_would(
+    fields: dict[str, Any], is_ascii: bool, indent: int | None, model: str
+) -> None:
+    written = json.dumps({"model": "polite", **fields}, ensure_ascii=is_ascii, indent=indent)
+    call = call_of(written.encode())
+    sent = speaking("openai").request(call, model).body
+    assert orjson.loads(sent) == {**call.body, "model": model}
 
 
 def test_an_answer_is_the_very_same_bytes_with_its_usage() -> None:

@@ -55,6 +55,12 @@ def test_usage_within_the_last_chunk_is_read_and_passes() -> None:
     assert reader.usage == Usage(7)
 
 
+def test_usage_in_an_event_of_another_kind_passes() -> None:
+    other = b'data: {"object":"progress","usage":{"prompt_tokens":7}}\n\n'
+    reader = speaking("vllm").stream(call(False))
+    assert run_whole(reader, other + DONE) == other + DONE
+
+
 def test_an_end_without_its_empty_line_is_an_end() -> None:
     reader = speaking("openai").stream(call(False))
     assert run_whole(reader, TEXT + b"data: [DONE]\n") == TEXT + DONE

@@ -13,6 +13,7 @@ SHAPES = [
     '{"object": "error", "message": "%s", "type": "t", "code": 400}',
     '{"error": "%s"}',
     '{"detail": "%s"}',
+    '{"detail": [{"loc": ["body"], "msg": "%s"}, {"msg": "another"}]}',
 ]
 
 

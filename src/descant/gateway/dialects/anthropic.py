@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from descant.gateway.call import Call
 from descant.gateway.dialects.anthropic_answer import chat_answer
@@ -23,7 +23,7 @@ class AnthropicDialect:
     """Translates both ways; there is chat only."""
 
     base_path: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     secrets: Secrets
     clock: Callable[[], float]
     """The time of day in seconds, for answers, which come without one."""

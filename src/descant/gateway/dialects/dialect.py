@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from descant.gateway.call import Call, Usage
@@ -18,9 +18,9 @@ class UpstreamRequest:
     method: str
     path: str
     """With the address's own path before it and the query after it, percent-encoded."""
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     """All of them but those of the connection and the ones that the core adds (request id, trace)."""
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

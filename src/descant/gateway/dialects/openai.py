@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from descant.gateway.call import PATHS, Call, Operation
@@ -37,7 +37,7 @@ class OpenAIDialect:
     base_path: str
     operations: frozenset[Operation]
     """What the upstream can be asked."""
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """What proves the gateway to the upstream."""
     secrets: Secrets
 

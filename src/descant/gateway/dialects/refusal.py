@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from descant.gateway.dialects.document import dump, object_in, parse_object, text_in
+from descant.gateway.dialects.document import dump, list_in, object_in, parse_object, text_in
 
 _CALLERS_MISTAKES = frozenset({400, 404, 409, 413, 415, 422})
 """Only these say something about the request; others speak of the upstream and its account."""
@@ -23,7 +23,7 @@ _PRIVATE = re.compile(
 class Secrets:
     """What must not be told to a caller."""
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = field(repr=False)
     """The upstream's host and key."""
 
     def take_out(self, text: str) -> str:
@@ -72,7 +72,10 @@ def stated_error(document: dict[str, Any]) -> dict[str, Any]:
 def stated_message(document: dict[str, Any]) -> str:
     """Return what an answer says is wrong, in whichever of the usual places it says so."""
     stated = text_in(stated_error(document), "message")
-    return stated or text_in(document, "error") or text_in(document, "detail")
+    details = list_in(document, "detail")
+    detail = details[0] if details and isinstance(details[0], dict) else {}
+    plain = text_in(document, "error") or text_in(document, "detail")
+    return stated or plain or text_in(detail, "msg")
 
 
 def _own_words(status: int) -> tuple[str, str]:
