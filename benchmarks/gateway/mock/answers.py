@@ -70,7 +70,7 @@ def read_question(path: str, raw: bytes, knobs: Knobs) -> Question:
     """Read a request.
 
     Raises:
-        ValueError: it is not a JSON object.
+        ValueError: it is not a JSON object, or its messages are no messages.
     """
     body = orjson.loads(raw)
     if not isinstance(body, dict):
@@ -86,6 +86,8 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
     """Return the tokens of a prompt: four characters each, and a few for every message."""
     if "messages" in body:
         messages = body["messages"]
+        if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+            raise ValueError("messages is not a list of objects")
         characters = sum(len(str(message.get("content") or "")) for message in messages)
         return MESSAGE_TOKENS * len(messages) + -(-characters // CHARACTERS_PER_TOKEN)
     for name in ("prompt", "input"):

@@ -15,10 +15,9 @@ from descant.gateway.cache import (
     AnswerStore,
     Bounds,
     LocalStore,
-    RedisStore,
-    RedisStoreConfig,
     SingleFlight,
 )
+from descant.gateway.cache.redis_store import RedisStore, RedisStoreConfig
 from descant.gateway.config import GatewayConfig
 from descant.gateway.exchange import Patience
 from descant.gateway.interim import TokenEstimator
