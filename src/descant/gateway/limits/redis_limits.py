@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,12 +32,15 @@ from descant.gateway.limits.reservation import (
 )
 
 
+_MOST_REMEMBERED = 4096
+
+
 @dataclass(frozen=True)
 class RedisSettings:
     """How Redis is asked."""
 
     answer_s: float = 0.05
-    """The longest that anyone waits for it."""
+    """The longest that anyone waits for a Redis that does not answer."""
     lease_s: float = LEASE_S
     """When what a request holds comes back though nobody said that it is done."""
     prefix: str = "{descant}"
@@ -59,6 +63,8 @@ class RedisLimits:
         self._reserve = reserve_script(settings.clock_lua)
         self._settle = settle_script(settings.clock_lua)
         self._seed = seed_script(settings.clock_lua)
+        # Claims are made once and asked for often.
+        self._told = functools.lru_cache(_MOST_REMEMBERED)(_claim)
         self._unsaid: dict[str, _Ending] = {}
         self._delivery: asyncio.Task[None] | None = None
 
@@ -153,7 +159,7 @@ class RedisLimits:
             "most": _amounts(most),
             "lease_us": self._lease_us,
             "member": f"{reservation.id}:{most.money_nano}",
-            "claims": [_claim(claim) for claim in reservation.claims],
+            "claims": [self._told(claim) for claim in reservation.claims],
         }
 
     def _keys(self, reservation: Reservation) -> list[str]:
@@ -181,7 +187,7 @@ def _amounts(amounts: Amounts) -> Mapping[str, int]:
     return {"requests": amounts.requests, "tokens": amounts.tokens, "money": money}
 
 
-def _claim(claim: Claim) -> Mapping[str, Any]:
+def _claim(claim: Claim) -> orjson.Fragment:
     told: dict[str, Any] = {
         "rates": [
             {**asdict(rate), "slot_us": rate.slot_us, "per": rate.per} for rate in claim.rates
@@ -193,7 +199,7 @@ def _claim(claim: Claim) -> Mapping[str, Any]:
     }
     if claim.concurrency is not None:
         told["concurrency"] = claim.concurrency
-    return told
+    return orjson.Fragment(orjson.dumps(told))
 
 
 def _read(reply: Sequence[Any], asked: Reservation) -> Reservation | Refusal:

@@ -24,26 +24,27 @@ class Script:
     """Lua, and the name under which Redis keeps it."""
 
     text: str
+    sha: str
 
-    @property
-    def sha(self) -> str:
-        """The name."""
-        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+    @classmethod
+    def of(cls, text: str) -> Script:
+        """Name it as Redis does."""
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def reserve_script(clock_lua: str) -> Script:
     """Return the script that takes from all scopes or none."""
-    return Script(_clock(clock_lua) + _WINDOW + _PURSE + _RESERVE)
+    return Script.of(_clock(clock_lua) + _WINDOW + _PURSE + _RESERVE)
 
 
 def settle_script(clock_lua: str) -> Script:
     """Return the script that corrects a reservation and ends it."""
-    return Script(_clock(clock_lua) + _WINDOW + _PURSE + _SETTLE)
+    return Script.of(_clock(clock_lua) + _WINDOW + _PURSE + _SETTLE)
 
 
 def seed_script(clock_lua: str) -> Script:
     """Return the script that lets at least so much money be spent."""
-    return Script(_clock(clock_lua) + _PURSE + _SEED)
+    return Script.of(_clock(clock_lua) + _PURSE + _SEED)
 
 
 def _clock(clock_lua: str) -> str:
@@ -110,9 +111,10 @@ end
 
 local function give_back(window, amount, taken_us)
   local slot = window.name .. ':' .. math.floor(taken_us / window.rate.slot_us)
-  if redis.call('HEXISTS', window.key, slot) == 0 then return end
-  redis.call('HINCRBY', window.key, slot, -amount)
-  window.sum = window.sum - amount
+  if redis.call('HEXISTS', window.key, slot) == 1 then
+    redis.call('HINCRBY', window.key, slot, -amount)
+    window.sum = window.sum - amount
+  end
   store(window)
 end
 
