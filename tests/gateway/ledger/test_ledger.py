@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from descant.gateway.ledger import Ledger, LedgerBounds, LedgerPlace, UsageRecord
+from descant.gateway.ledger import Ledger, LedgerBounds, LedgerPlace, Scope, UsageRecord
 from descant.gateway.ledger.tables import USAGE
 from descant.schema.errors import InvalidConfig, LedgerUnavailable
 from tests.gateway.ledger.books import NOON_S, RECORD, database, ids, ledger, record, rows, write
@@ -387,3 +388,24 @@ def test_books_that_are_not_there_are_not_made_by_reading(tmp_path: Path) -> Non
     with pytest.raises(InvalidConfig, match="no books"), database(str(tmp_path / "x.sqlite")):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_open_new_books_at_once(place: str) -> None:
+    start = threading.Barrier(6)
+
+    def first_day(_: int) -> dict[tuple[Scope, str], int]:
+        with ledger(place) as opened:
+            start.wait()
+            opened.write(RECORD)
+            return opened.spent(date(2026, 11, 1))
+
+    with ThreadPoolExecutor(6) as crowd:
+        found = list(crowd.map(first_day, range(6)))
+    assert found == [{("tenant", "quality"): 1_500, ("key", "team"): 1_500}] * 6
+
+
+def test_what_is_written_too_late_is_counted(tmp_path: Path) -> None:
+    opened = Ledger.open(str(tmp_path / "usage.sqlite"))
+    opened.close()
+    opened.write(RECORD)
+    assert opened.state.lost == 1

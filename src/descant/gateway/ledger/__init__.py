@@ -7,6 +7,7 @@ from descant.gateway.ledger.place import LedgerPlace
 from descant.gateway.ledger.prices import Prices
 from descant.gateway.ledger.record import Kind, Outcome, UsageRecord
 from descant.gateway.ledger.report import (
+    COLUMNS,
     DIMENSIONS,
     Dimension,
     Selection,
@@ -16,6 +17,7 @@ from descant.gateway.ledger.report import (
 )
 
 __all__ = [
+    "COLUMNS",
     "DIMENSIONS",
     "Dimension",
     "Kind",

@@ -32,7 +32,8 @@ class Intake:
 
     def __init__(self, file: WaitingFile, bounds: LedgerBounds, clock: Callable[[], float]):
         self._file = file
-        self._bounds = bounds
+        self._most_records = bounds.most_records
+        self._most_bytes = bounds.most_bytes
         self._came: deque[UsageRecord] = deque()
         self._lines: list[bytes] = []
         self._moving = threading.Lock()
@@ -41,7 +42,7 @@ class Intake:
 
     def take(self, record: UsageRecord) -> None:
         """Keep a record in memory, if there is room."""
-        if len(self._came) < self._bounds.most_records:
+        if len(self._came) < self._most_records:
             self._came.append(record)
         else:
             self.lost.add(1)
@@ -61,13 +62,17 @@ class Intake:
                 _log.error("Usage records cannot be written to the disk: %s", error)
             return True
 
+    def close(self) -> None:
+        """Take nothing more: what comes is lost."""
+        self._most_records = 0
+
     def _write(self, left: int) -> None:
         while left > 0 or self._lines:
             if not self._lines:
                 self._lines = self._pop(min(left, _AT_ONCE))
                 left -= _AT_ONCE
             lines = b"".join(self._lines)
-            if self._file.num_bytes + len(lines) > self._bounds.most_bytes:
+            if self._file.num_bytes + len(lines) > self._most_bytes:
                 self.lost.add(len(self._lines))
             else:
                 self._file.append(lines)

@@ -56,6 +56,7 @@ class Ledger:
         self._shipping = shipping
         self._database = database
         self._clock = clock
+        self._losses = (intake.lost, intake.unwritable, shipping.refused)
         self._is_reachable = True
         self._shipping_now = threading.Lock()
         self._closing, self._fresh = threading.Event(), threading.Event()
@@ -107,8 +108,8 @@ class Ledger:
     def spent(self, since: date) -> dict[tuple[Scope, str], int]:
         """Return the billionths that each tenant and key spent from that UTC day's beginning on.
 
-        Waits until what this process wrote and what killed ones left is in the database: for a start,
-        not for an event loop.
+        Waits, a minute at most, until what this process wrote and what killed ones left is in the
+        database: for a start, not for an event loop.
 
         Raises:
             LedgerUnavailable: the database does not answer.
@@ -127,7 +128,10 @@ class Ledger:
         self._ship(lambda: self._clock() < until)
 
     def close(self, *, within_s: float = 10.0) -> None:
-        """End both threads; what the database has not taken by then waits on the disk for the next."""
+        """End both threads; what the database has not taken by then waits on the disk for the next.
+
+        What is written afterwards is lost, and counted.
+        """
         self._closing.set()
         self._fresh.set()
         for thread in self._threads:
@@ -136,15 +140,18 @@ class Ledger:
             self.flush(within_s=within_s)
         except (LedgerUnavailable, OSError) as error:
             _log.warning("%s; %d bytes wait on the disk.", error, self._shipping.num_bytes)
-        self._say_losses()
+        self._intake.close()
         self._shipping.close()
         self._database.close()
+        for loss in self._losses:
+            loss.say_rest()
 
     def _keep_moving(self) -> None:
         while not self._closing.wait(_MOVE_EVERY_S):
             if self._intake.move():
                 self._fresh.set()
-            self._say_losses()
+            for loss in self._losses:
+                loss.say()
 
     def _keep_shipping(self) -> None:
         retry_s = _FIRST_RETRY_S
@@ -170,7 +177,3 @@ class Ledger:
                 self._is_reachable = False
                 raise
             self._is_reachable = True
-
-    def _say_losses(self) -> None:
-        for loss in (self._intake.lost, self._intake.unwritable, self._shipping.refused):
-            loss.say()

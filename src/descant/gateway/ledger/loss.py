@@ -32,8 +32,12 @@ class Loss:
 
     def say(self) -> None:
         """Log what was not logged yet, if the last time is a while ago."""
-        now = self._clock()
-        if self._count == self._said or now - self._said_s < _SAY_EVERY_S:
+        if self._clock() - self._said_s >= _SAY_EVERY_S:
+            self.say_rest()
+
+    def say_rest(self) -> None:
+        """Log what was not logged yet."""
+        if self._count == self._said:
             return
         _log.error("%d usage records %s.", self._count - self._said, self._reason)
-        self._said, self._said_s = self._count, now
+        self._said, self._said_s = self._count, self._clock()

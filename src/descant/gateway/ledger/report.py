@@ -26,6 +26,9 @@ Dimension = Literal[
 ]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
+COLUMNS: Mapping[str, type] = {column.name: column.type.python_type for column in USAGE.columns}
+"""What a record has, as `usage_records` yields it."""
+
 _ROWS_AT_ONCE = 10_000
 
 
