@@ -27,6 +27,7 @@ class Upstream:
     tokens_per_minute: int | None = None
     requests_per_minute: int | None = None
     idle_timeout_s: float = 60.0
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Place:
     cores: tuple[int, ...]
     workers: int = 1
     redis: str | None = None
+    key_concurrency: int = _PLENTY
+    """How many requests of the one key there is may be under way."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Descant:
                 f'[routes."*"]\nupstreams = [{names}]\n\n',
                 f'[keys.bench]\nsha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"\n',
                 f'tenant = "bench"\nrequests_per_minute = {_PLENTY}\n',
-                f"tokens_per_minute = {_PLENTY}\nconcurrency = {_PLENTY}\n\n",
+                f"tokens_per_minute = {_PLENTY}\nconcurrency = {place.key_concurrency}\n\n",
                 f"[tenants.bench]\nmoney_per_month = {_PLENTY}.0\n",
             ]
         )
@@ -131,8 +134,8 @@ def _upstream_text(upstream: Upstream) -> str:
         f'dialect = "openai"\nurl = "{upstream.url}"\nkey_env = "MOCK_KEY"',
         f"idle_timeout_s = {upstream.idle_timeout_s}\nread_price = 0.25\nwrite_price = 2.0",
     ]
-    if upstream.tokens_per_minute is not None:
-        lines.append(f"tokens_per_minute = {upstream.tokens_per_minute}")
-    if upstream.requests_per_minute is not None:
-        lines.append(f"requests_per_minute = {upstream.requests_per_minute}")
+    for name in ("tokens_per_minute", "requests_per_minute", "concurrency"):
+        limit = getattr(upstream, name)
+        if limit is not None:
+            lines.append(f"{name} = {limit}")
     return "\n".join(lines) + "\n\n"

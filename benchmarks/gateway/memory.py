@@ -35,7 +35,17 @@ class MemoryWatch:
 
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process and its children, at all depths."""
-    return sum(_own_bytes(each) for each in [pid, *_descendants(pid)])
+    return sum(_own_bytes(each) for each in [pid, *descendants(pid)])
+
+
+def descendants(pid: int) -> list[int]:
+    """Return all processes below one, as far as they are there now."""
+    found: list[int] = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children = [int(child) for child in tasks.read_text().split()]
+            found += [each for child in children for each in [child, *descendants(child)]]
+    return found
 
 
 @contextlib.contextmanager
@@ -63,12 +73,3 @@ def _own_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
     except (FileNotFoundError, ProcessLookupError):
         return 0
-
-
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            children = [int(child) for child in tasks.read_text().split()]
-            found += [each for child in children for each in [child, *_descendants(child)]]
-    return found

@@ -25,13 +25,14 @@ from benchmarks.gateway.mocks import MockProcess
 BODIES = 64
 CLIENTS = 64
 UPSTREAM_S = 0.02
+ANSWER_TOKENS = 16
 STREAMS, STREAM_TOKENS = 8, 32
 TAIL_BOUNDS_S = (0.001, 0.005, 0.010, 0.050, 0.100)
 RATES = (50, 100, 200, 300, 400, 600, 800, 1000, 1250, 1500, 1750, 2000, 2500, 3000, 4000)
 KEPT_UP = 0.95
 """A rung of the ladder counts where at least this share of its rate was answered in time."""
 _SETTLE_S = 5.0
-PLAIN: Mapping[str, object] = {"max_tokens": 16}
+PLAIN: Mapping[str, object] = {"max_tokens": ANSWER_TOKENS}
 Wishes = Mapping[str, object]
 Series = Callable[[Measured], Sequence[float]]
 
@@ -99,7 +100,8 @@ def capacity(bench: Bench) -> dict[str, Any]:
 
 def streams(bench: Bench) -> dict[str, Any]:
     """Return what is added to the first piece of a stream and between pieces 20 ms apart."""
-    bench.mock.turn(latency={"fixed_s": 0.0}, gap_s=UPSTREAM_S, most_tokens=STREAM_TOKENS)
+    bench.mock.turn(latency={"fixed_s": 0.0}, gap_s=UPSTREAM_S)
+    bench.mock.turn(least_tokens=STREAM_TOKENS, most_tokens=STREAM_TOKENS)
     wishes = {
         "stream": True,
         "max_tokens": STREAM_TOKENS,
@@ -111,7 +113,7 @@ def streams(bench: Bench) -> dict[str, Any]:
     names = [name for name in rounds[0] if name.startswith("added")]
     medians = {name: _median([each[name] for each in rounds]) for name in names}
     totals = {name: sum(each[name] for each in rounds) for name in ("failed", "incomplete")}
-    bench.mock.turn(most_tokens=16)
+    bench.mock.turn(least_tokens=ANSWER_TOKENS, most_tokens=ANSWER_TOKENS)
     return {**medians, **totals, "rounds": rounds}
 
 

@@ -65,7 +65,8 @@ async def asked(url: str, body: bytes = BODY, timeout_s: float = 10.0) -> Answer
     )  # seconds since the one before, tokens
 )
 def test_window_is_that_of_the_slow_twin(calls: list[tuple[int, int]]) -> None:
-    window, seen, now_s, most = SlidingWindow(60.0), [], 0.0, 0
+    seen: list[tuple[float, int]] = []
+    window, now_s, most = SlidingWindow(60.0), 0.0, 0
     for pause_s, amount in calls:
         now_s += pause_s
         wait_s = window.wait_s(now_s, amount, limit=100)

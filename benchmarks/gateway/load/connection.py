@@ -75,8 +75,12 @@ class Connection(asyncio.Protocol):
         self._done = loop.create_future()
         timer = loop.call_later(timeout_s, self._finish, "timeout")
         self._transport.write(request)
-        await self._done
-        timer.cancel()
+        try:
+            await self._done
+        finally:
+            timer.cancel()
+            if not self._done.done():
+                self._transport.abort()
         return self._answer
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ class Pool:
             except OSError:
                 now_s = time.perf_counter()
                 return Answer(now_s, error="connect", ended_s=now_s)
+            # Whoever stops waiting breaks the connection: its answer may still come.
             answer = await connection.ask(request, timeout_s)
             if connection.is_open:
                 self._idle.append(connection)
