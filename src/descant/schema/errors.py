@@ -19,6 +19,9 @@ class DescantError(Exception):
     http_status = 500
     exit_code = 1
 
+    wait_s: float | None = None
+    """After how long the same request may succeed, where that is known."""
+
     def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None):
         self.message = message
         self.field = field
@@ -261,6 +264,56 @@ class ServerStopping(DescantError):
 
     code = "stopping"
     http_status = 503
+
+
+class Unauthorized(DescantError):
+    """No key was sent, or one that nobody holds."""
+
+    code = "invalid_api_key"
+    http_status = 401
+
+
+class BodyTooLarge(InputError):
+    """More bytes than a request may have."""
+
+    code = "request_too_large"
+    http_status = 413
+
+
+class BodyTooSlow(InputError):
+    """A request that was not whole in time."""
+
+    code = "request_timeout"
+    http_status = 408
+
+
+class LimitReached(DescantError):
+    """A caller has used what it may for now; `wait_s` says for how long, infinite: for good."""
+
+    code = "rate_limit_exceeded"
+    http_status = 429
+
+    def __init__(self, message: str, wait_s: float):
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class UpstreamsBusy(DescantError):
+    """No upstream takes the request now; `wait_s` says when the first one will."""
+
+    code = "upstreams_busy"
+    http_status = 503
+
+    def __init__(self, message: str, wait_s: float):
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class UpstreamFailed(DescantError):
+    """Every upstream that was asked failed to answer."""
+
+    code = "upstream_failed"
+    http_status = 502
 
 
 class ClientGone(DescantError):
