@@ -80,7 +80,8 @@ class Thresholds:
 
     def to_toml(self, remarks: Sequence[str] = ()) -> str:
         """Return the file, with remarks above it."""
-        lines = [f"# {remark}" for remark in remarks]
+        # A name may hold what ends a line or may not stand in a comment.
+        lines = ["# " + "".join(c if c.isprintable() else " " for c in each) for each in remarks]
         for unit, thresholds in self.units.items():
             for model, one in thresholds.models.items():
                 lines += ["", f"[units.{_quoted(unit)}.models.{_quoted(model)}]", *_keys(one)]
