@@ -4,6 +4,7 @@ from pathlib import Path
 
 from descant.gateway.app import Gateway
 from descant.gateway.call import Call, Caller, Operation, Usage
+from descant.gateway.cascade import ModelThresholds, Thresholds, UnitThresholds
 from descant.gateway.config import GatewayConfig, load_gateway_config
 from descant.gateway.guarded_protocol import GuardedProtocol
 from descant.gateway.worker import Worker
@@ -14,7 +15,10 @@ __all__ = [
     "Gateway",
     "GatewayConfig",
     "GuardedProtocol",
+    "ModelThresholds",
     "Operation",
+    "Thresholds",
+    "UnitThresholds",
     "Usage",
     "Worker",
     "create_app",

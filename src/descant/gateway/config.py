@@ -47,6 +47,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from descant.configuration import read_toml_record
+from descant.gateway.cascade.stages import CascadeConfig
 from descant.gateway.upstream_address import parse_address
 from descant.schema.errors import InvalidConfig
 
@@ -194,6 +195,8 @@ class GatewayConfig:
     keys: dict[str, KeyConfig] = field(default_factory=dict)
     """Without any, every caller is let in."""
     tenants: dict[str, LimitConfig] = field(default_factory=dict)
+    cascades: dict[str, CascadeConfig] = field(default_factory=dict)
+    """By the model that callers name."""
     models: dict[str, LimitConfig] = field(default_factory=dict)
     """Limits of a model or adapter, whoever asks."""
     server: ServerConfig = ServerConfig()
