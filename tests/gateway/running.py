@@ -44,23 +44,37 @@ class Running:
     worker: Worker
     client: aiohttp.ClientSession = field(repr=False)
 
-    async def chat(self, text: str = "Hello", headers: Mapping[str, str] = {}, **body: Any) -> Answer:  # noqa: B006
+    async def chat(
+        self, text: str = "Hello", headers: Mapping[str, str] = {}, **body: Any
+    ) -> Answer:
         """Ask for a chat completion."""
-        asked = {"model": "polite", "max_tokens": 4, "messages": [{"role": "user", "content": text}]}
+        asked = {
+            "model": "polite",
+            "max_tokens": 4,
+            "messages": [{"role": "user", "content": text}],
+        }
         return await self.post(CHAT, {**asked, **body}, headers)
 
-    async def post(self, path: str, body: Any, headers: Mapping[str, str] = {}) -> Answer:  # noqa: B006
+    async def post(self, path: str, body: Any, headers: Mapping[str, str] = {}) -> Answer:
         """Ask with the test's key."""
         sent = {"authorization": f"Bearer {SECRET}", **headers}
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         async with self.client.post(self.url + path, data=data, headers=sent) as response:
-            return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
+            return Answer(
+                response.status,
+                {k.lower(): v for k, v in response.headers.items()},
+                await response.read(),
+            )
 
     async def get(self, path: str) -> Answer:
         """Look at a page with the test's key."""
         sent = {"authorization": f"Bearer {SECRET}"}
         async with self.client.get(self.url + path, headers=sent) as response:
-            return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
+            return Answer(
+                response.status,
+                {k.lower(): v for k, v in response.headers.items()},
+                await response.read(),
+            )
 
 
 @asynccontextmanager
@@ -104,4 +118,6 @@ def read_lines(ledger: Path) -> list[dict[str, Any]]:
     """Return the records of a ledger file, oldest first."""
     with contextlib.closing(sqlite3.connect(ledger)) as connection:
         connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute("select * from gateway_usage order by time")]
+        return [
+            dict(row) for row in connection.execute("select * from gateway_usage order by time")
+        ]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from benchmarks.gateway.mock import MockUpstream
 
+from descant.release import read_trial
 from tests.gateway.mock_upstream import mock_upstream
 from tests.gateway.running import CHAT, Running, read_lines, running, write_file
 
@@ -188,7 +189,9 @@ async def test_nobody_passes_without_a_key(tmp_path: Path, secret: str) -> None:
     assert (answer.status, mocks[0].counts.requests) == (401, 0)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"model": 3}', b'{"model": "a\\ud800"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"\xff", b'{"model": 3}', b'{"model": "a\\ud800"}']
+)
 async def test_what_is_no_request_is_400(tmp_path: Path, body: bytes) -> None:
     async with fronted(tmp_path, {}) as (gateway, _):
         answer = await gateway.post(CHAT, body)
@@ -197,10 +200,67 @@ async def test_what_is_no_request_is_400(tmp_path: Path, body: bytes) -> None:
 
 
 async def test_pages(tmp_path: Path) -> None:
-    more = '[models.polite]\nconcurrency = 5\n'
+    more = "[models.polite]\nconcurrency = 5\n"
     async with fronted(tmp_path, {}, more=more) as (gateway, _):
         statuses = {
             path: (await gateway.get(path)).status
             for path in ("/health", "/ready", "/v1/models", "/nowhere", CHAT)
         }
-    assert statuses == {"/health": 200, "/ready": 200, "/v1/models": 200, "/nowhere": 404, CHAT: 405}
+    assert statuses == {
+        "/health": 200,
+        "/ready": 200,
+        "/v1/models": 200,
+        "/nowhere": 404,
+        CHAT: 405,
+    }
+
+
+async def test_a_scorecard_needs_no_model_and_asks_for_allowed_indicators_alone(
+    tmp_path: Path,
+) -> None:
+    conversation = {"turns": [{"speaker": "agent", "text": "Good morning."}]}
+    async with fronted(tmp_path, {}, more='models = ["polite"]\n') as (gateway, mocks):
+        path = tmp_path / "gateway.toml"
+        path.write_text(path.read_text().replace("[routes", 'dialect = "descant"\n[routes'))
+        await asyncio.sleep(1.3)
+        statuses = [
+            (await gateway.post("/v1/scores", {"conversation": conversation, **more})).status
+            for more in ({"indicators": ["polite"]}, {"indicators": ["refund"]}, {})
+        ]
+    assert statuses == [200, 404, 400]
+    assert mocks[0].counts.requests == 1
+
+
+async def test_a_cascade_goes_on_until_one_is_sure(tmp_path: Path) -> None:
+    cascade = (
+        '[cascades.refund.stages.small]\naccept = ["confidence"]\nmin_confidence = 0.99\n'
+        "[cascades.refund.stages.large]\n"
+    )
+    more = cascade + books(tmp_path)
+    async with fronted(tmp_path, {}, more=more) as (gateway, mocks):
+        whole = await gateway.chat(model="refund")
+        stream = await gateway.chat(model="refund", stream=True)
+        found = await lines(gateway, tmp_path)
+    assert (whole.status, whole.json["model"]) == (200, "large")
+    assert stream.body.endswith(b"data: [DONE]\n\n")
+    assert mocks[0].counts.requests == 4
+    assert [(line["model"], line["attempts"]) for line in found] == [("refund", 2)] * 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_shadow_is_asked_too_and_nobody_hears_it(tmp_path: Path, stream: bool) -> None:
+    route = 'shadow_model = "next"\nshadow_share = 1.0'
+    more = f'{books(tmp_path)}trial_log = "{tmp_path}/trial.jsonl"\n'
+    async with fronted(tmp_path, {"gap_s": 0}, more=more, route=route) as (gateway, mocks):
+        answer = await gateway.chat(stream=stream)
+        while mocks[0].counts.requests < 2 or not (tmp_path / "trial.jsonl").read_bytes():
+            await asyncio.sleep(0.02)
+        found = await lines(gateway, tmp_path)
+    assert answer.status == 200
+    assert b'"next"' not in answer.body
+    assert sorted((line["kind"], line["model"]) for line in found) == [
+        ("answer", "polite"),
+        ("shadow", "next"),
+    ]
+    (row,) = read_trial(tmp_path / "trial.jsonl", most=0.05).rows
+    assert row.indicator == "next"

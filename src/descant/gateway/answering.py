@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from descant.gateway.books import Books, Entry
+from descant.gateway.cache import CachePlan
 from descant.gateway.caching import Caching
 from descant.gateway.call import Call, Usage
+from descant.gateway.cascading import Cascading
 from descant.gateway.claims import Claims
 from descant.gateway.exchange import AnyReply, Exchange, Means
 from descant.gateway.limits import Amounts, Claim
@@ -27,11 +29,19 @@ class Errand:
 class Answering:
     """Answers calls under one version of the settings."""
 
-    def __init__(self, means: Means, claims: Claims, books: Books, caching: Caching):
+    def __init__(
+        self,
+        means: Means,
+        claims: Claims,
+        books: Books,
+        caching: Caching,
+        cascading: Cascading,
+    ):
         self._means = means
         self._claims = claims
         self._books = books
         self._caching = caching
+        self._cascading = cascading
         self._exchange = Exchange(means)
 
     async def answer(self, entry: Entry, errand: Errand) -> AnyReply:
@@ -43,8 +53,8 @@ class Answering:
             DescantError: see `Exchange.ask`.
         """
         call = entry.call
-        claims, route = self._claims.of(call), self._means.router.route(call.model)
-        plan = self._caching.plan(call, route, errand.cache_control)
+        claims = self._claims.of(call)
+        plan = self._plan(call, errand)
         if plan is not None:
             kept = await self._caching.kept(call, plan, entry.tally)
             if kept is not None:
@@ -56,17 +66,37 @@ class Answering:
             return await self._ask(call, errand, entry.tally)
         return await self._caching.shared(call, plan, entry.tally, partial(self._ask, call, errand))
 
+    def _plan(self, call: Call, errand: Errand) -> CachePlan | None:
+        if self._cascading.has(call.model):
+            return None
+        route = self._means.router.route(call.model)
+        return self._caching.plan(call, route, errand.cache_control)
+
     async def _ask(self, call: Call, errand: Errand, tally: Tally) -> AnyReply:
+        if self._cascading.has(call.model):
+            return await self._cascading.ask(call, tally, errand.trace)
         deal = self._means.router.deal(call)
+        tally.shadow_model = deal.shadow_model
         asked = call if deal.model == call.model else replace(call, model=deal.model)
         return await self._exchange.ask(asked, tally, errand.trace)
 
+    async def ask_shadow(self, call: Call, tally: Tally) -> AnyReply:
+        """Ask on nobody's behalf: no limit of a caller is touched.
+
+        Raises:
+            DescantError: see `Exchange.ask`.
+        """
+        return await self._exchange.ask(call, tally, {"x-request-id": call.id})
+
     def _most(self, call: Call, claims: tuple[Claim, ...]) -> Amounts:
         """Return the most a call may take; money only where it is limited."""
-        tokens = call.most_tokens
+        models = self._cascading.models(call.model)
+        tokens = call.most_tokens * len(models)
         if not any(claim.budgets for claim in claims):
             return Amounts(1, tokens)
+        return Amounts(1, tokens, sum(self._dearest_nano(call, model) for model in models))
+
+    def _dearest_nano(self, call: Call, model: str) -> int:
         usage = Usage(call.prompt_tokens, call.max_tokens)
-        route = self._means.router.route(call.model)
-        prices = (self._means.fleet[name].prices for name in route.upstreams)
-        return Amounts(1, tokens, max(price.money_nano(usage) for price in prices))
+        names = self._means.router.route(model).upstreams
+        return max(self._means.fleet[name].prices.money_nano(usage) for name in names)

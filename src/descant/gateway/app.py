@@ -10,6 +10,7 @@ from descant.gateway.answering import Errand
 from descant.gateway.answers import RawHeaders, error_body, error_headers, send_answer
 from descant.gateway.body import Receive, read_body
 from descant.gateway.books import Entry
+from descant.gateway.cache import StreamRecording
 from descant.gateway.call import PATHS, Call, Operation
 from descant.gateway.connection import Connection
 from descant.gateway.exchange import AnyReply
@@ -17,6 +18,7 @@ from descant.gateway.ledger import Outcome
 from descant.gateway.pages import Pages
 from descant.gateway.reply import EVENT_STREAM, JSON, StreamedReply
 from descant.gateway.settings import Settings
+from descant.gateway.shadowing import Asking
 from descant.gateway.worker import Worker
 from descant.schema.errors import (
     ClientGone,
@@ -28,6 +30,7 @@ from descant.schema.errors import (
 
 _log = logging.getLogger(__name__)
 _STOPPING_WAIT_S = 5.0
+_MOST_RECORDED_BYTES = 4 << 20
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Scope = Mapping[str, Any]
@@ -125,6 +128,7 @@ class _Service:
         entry.outcome = self._outcome("ok" if reply.status < 400 else "refused")
         self._has_begun = True
         await send_answer(send, reply.status, reply.body, JSON, self._own_headers())
+        self._mirror(reply.body)
 
     async def _stream(self, reply: StreamedReply, send: Send) -> None:
         entry = self._entry
@@ -133,16 +137,31 @@ class _Service:
             (b"cache-control", b"no-cache"),
             *self._own_headers(),
         ]
+        recording = StreamRecording(_num_choices(self._call), _MOST_RECORDED_BYTES)
         try:
             self._has_begun = True
             await send({"type": "http.response.start", "status": 200, "headers": head})
             async for piece in reply.pieces:
+                if entry.tally.shadow_model is not None:
+                    recording.feed(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
             await reply.close()
+        self._mirror(recording.body({}))
         entry.status = 200
         entry.outcome = self._outcome("failed" if entry.tally.is_cut else "ok")
+
+    def _mirror(self, given: bytes | None) -> None:
+        model = self._entry.tally.shadow_model
+        if model is None or given is None:
+            return
+        books, fleet = self._worker.lasting.books, self._settings.fleet
+        asking = Asking(
+            self._settings.answering.ask_shadow,
+            lambda call, tally: books.note_shadow(call, tally, fleet),
+        )
+        self._worker.lasting.shadowing.mirror(self._call, given, model, asking)
 
     def _outcome(self, outcome: Outcome) -> Outcome:
         return "cached" if self._entry.tally.is_cached else outcome
@@ -174,6 +193,11 @@ async def send_error(send: Send, error: DescantError, headers: RawHeaders) -> No
     await send_answer(
         send, error.http_status, error_body(error), JSON, [*headers, *error_headers(error)]
     )
+
+
+def _num_choices(call: Call) -> int:
+    num = call.body.get("n")
+    return num if isinstance(num, int) else 1
 
 
 def _stopping() -> ServerStopping:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from descant.gateway.call import Call, Usage
 from descant.gateway.ledger import Ledger, Outcome, UsageRecord
@@ -27,8 +27,6 @@ class Entry:
     admitted_s: float | None = None
     """When the limits had let it pass."""
     limit_headers: Mapping[str, str] = field(default_factory=dict)
-    extra_nano: int = 0
-    """Money of stages that were asked before the one that counts."""
 
 
 class Books:
@@ -63,7 +61,7 @@ class Books:
     async def close(self, entry: Entry, fleet: Mapping[str, Upstream]) -> UsageRecord:
         """Settle what was set aside and write the line."""
         usage = entry.tally.usage or Usage()
-        money_nano = entry.extra_nano + self._money_nano(entry, usage, fleet)
+        money_nano = self._money_nano(entry, usage, fleet)
         if entry.reservation is not None:
             await self._settle(entry.reservation, entry, usage, money_nano)
         record = self._record(entry, usage, money_nano)
@@ -71,7 +69,18 @@ class Books:
             self._ledger.write(record)
         return record
 
+    def note_shadow(self, call: Call, tally: Tally, fleet: Mapping[str, Upstream]) -> None:
+        """Write down what a shadow took; no caller's budget pays for it."""
+        if self._ledger is None or tally.upstream is None:
+            return
+        entry = Entry(call, tally, outcome="ok", status=200, admitted_s=call.received_s)
+        usage = tally.usage or Usage()
+        record = self._record(entry, usage, self._money_nano(entry, usage, fleet))
+        self._ledger.write(replace(record, kind="shadow"))
+
     def _money_nano(self, entry: Entry, usage: Usage, fleet: Mapping[str, Upstream]) -> int:
+        if entry.tally.money_nano is not None:
+            return entry.tally.money_nano
         upstream = fleet.get(entry.tally.upstream or "")
         if upstream is None or entry.tally.is_cached:
             return 0

@@ -26,7 +26,7 @@ from descant.gateway.cache import (
 from descant.gateway.call import Call, Usage
 from descant.gateway.config import RouteConfig
 from descant.gateway.exchange import AnyReply
-from descant.gateway.reply import CACHE, ReplyHead, StreamedReply, Tally, WholeReply
+from descant.gateway.reply import CACHE, ReplyHead, StreamedReply, Tally, WholeReply, one_piece
 from descant.schema.errors import DeadlineExceeded
 
 _MOST_KEPT_BYTES = 4 << 20
@@ -68,7 +68,7 @@ class Caching:
             return WholeReply(200, answer.body, answer.usage, CACHE)
         options = call.body.get("stream_options") or {}
         events = replay_stream(answer.body, options.get("include_usage") is True)
-        return StreamedReply(_one(events), CACHE)
+        return StreamedReply(one_piece(events), CACHE)
 
     async def shared(self, call: Call, plan: CachePlan, tally: Tally, ask: Ask) -> AnyReply:
         """Return the answer of a question that is under way, or begin it; keep what it brings.
@@ -184,10 +184,6 @@ class _Place:
         else:
             self.tally.upstream = CACHE
             self.tally.usage = None if head is None else head.usage
-
-
-async def _one(events: bytes) -> AsyncGenerator[bytes, None]:
-    yield events
 
 
 def _as_openai(usage: Usage) -> dict[str, int]:

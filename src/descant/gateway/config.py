@@ -184,6 +184,8 @@ class StateConfig:
     """An SQLite file, or a PostgreSQL URL; None keeps no books."""
     redis: str | None = None
     """``redis://…``: limits and cache shared by all workers; None: each process has its own."""
+    trial_log: str | None = None
+    """Where shadows and their champions are written side by side, for ``descant trial``."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 
 import orjson
 
-from descant.gateway.call import Call, Operation
+from descant.gateway.call import Call, Caller, Operation
 from descant.gateway.config import ServerConfig
 from descant.gateway.key_ring import KeyRing
 from descant.schema.errors import InputError, ModelNotFound
 
 Headers = Mapping[bytes, bytes]
+SCORECARD = "scorecard"
+"""The model of a request for a scorecard that names none."""
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -52,10 +54,10 @@ class Intake:
         """
         caller = self._keys.caller(headers)
         body = _parsed(raw)
-        model = body.get("model")
-        if not isinstance(model, str) or not model:
-            raise InputError("A request names a model.", field="model")
-        if not caller.may_use(model):
+        model = _model(operation, body)
+        if operation == "scores":
+            _check_indicators(body, caller)
+        elif not caller.may_use(model):
             # In the words used where there is none: who may not use it need not learn of it.
             raise no_such_model(model)
         prompt_tokens, max_tokens = self._estimator.estimate(model, body, len(raw))
@@ -95,6 +97,29 @@ def request_id(headers: Headers) -> str:
 def no_such_model(model: str) -> ModelNotFound:
     """Return what is said of a model that is not there, or not for this caller."""
     return ModelNotFound(f"No model {model!r}.", field="model", remedy="List them: GET /v1/models.")
+
+
+def _model(operation: Operation, body: Mapping[str, Any]) -> str:
+    # A scorecard is asked of every adapter at once; who routes them apart may still name a model.
+    model = body.get("model", SCORECARD if operation == "scores" else None)
+    if not isinstance(model, str) or not model:
+        raise InputError("A request names a model.", field="model")
+    return model
+
+
+def _check_indicators(body: Mapping[str, Any], caller: Caller) -> None:
+    named = body.get("indicators")
+    if named is None:
+        if "*" not in caller.models:
+            raise InputError(
+                "This key may use some indicators alone.",
+                field="indicators",
+                remedy="Name those that are asked.",
+            )
+        return
+    for name in named if isinstance(named, list) else ():
+        if isinstance(name, str) and not caller.may_use(name):
+            raise no_such_model(name)
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 from descant.gateway.books import Books
 from descant.gateway.cache import (
@@ -32,6 +33,7 @@ from descant.gateway.limits import (
 )
 from descant.gateway.reply import ReplyHead
 from descant.gateway.routing import Memory
+from descant.gateway.shadowing import Shadowing
 
 _FLIGHT_BYTES = 4 << 20
 
@@ -45,6 +47,7 @@ class Lasting:
     ledger: Ledger | None
     books: Books
     estimator: TokenEstimator
+    shadowing: Shadowing
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     random: Callable[[], float] = random.random
@@ -68,7 +71,9 @@ class Lasting:
             answers = RedisStore(client, RedisStoreConfig(), time.monotonic)
         ledger = None if state.ledger is None else Ledger.open(state.ledger)
         books = Books(limits, ledger, time.monotonic, time.time)
-        return cls(limits, answers, ledger, books, TokenEstimator(config.server.default_max_tokens))
+        estimator = TokenEstimator(config.server.default_max_tokens)
+        log = None if state.trial_log is None else Path(state.trial_log)
+        return cls(limits, answers, ledger, books, estimator, Shadowing(log, time.monotonic))
 
     async def seed(self, config: GatewayConfig) -> None:
         """Take over what the books say was spent today and this month.
@@ -95,6 +100,7 @@ class Lasting:
     async def close(self) -> None:
         """End flights, write the books to the end, and let go of Redis."""
         await self.flights.close()
+        await self.shadowing.close()
         if isinstance(self.limits, FallbackLimits):
             await self.limits.aclose()
         if self.ledger is not None:

@@ -65,6 +65,12 @@ class Tally:
     """Monotonic: when the upstream began to answer."""
     is_cut: bool = False
     """A stream that did not end as it should."""
+    money_nano: int | None = None
+    """Where it is not what the usage costs at the upstream: of a cascade's stages together."""
+    stages: tuple[str, ...] = ()
+    """The models of a cascade that were asked."""
+    shadow_model: str | None = None
+    """Who is asked the same once the caller has been answered."""
 
     @property
     def is_cached(self) -> bool:
@@ -75,4 +81,10 @@ class Tally:
         """Become what another one says."""
         self.attempts, self.upstream, self.usage = other.attempts, other.upstream, other.usage
         self.adapters, self.first_byte_s = other.adapters, other.first_byte_s
-        self.is_cut = other.is_cut
+        self.is_cut, self.money_nano, self.stages = other.is_cut, other.money_nano, other.stages
+        self.shadow_model = other.shadow_model
+
+
+async def one_piece(content: bytes) -> AsyncGenerator[bytes, None]:
+    """Yield all of it at once."""
+    yield content

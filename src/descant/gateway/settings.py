@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from descant.gateway.answering import Answering
 from descant.gateway.caching import Caching
+from descant.gateway.cascading import Cascading
 from descant.gateway.claims import Claims
 from descant.gateway.config import GatewayConfig
-from descant.gateway.exchange import Means
+from descant.gateway.exchange import Exchange, Means
 from descant.gateway.fleet import Fleet
 from descant.gateway.intake import Intake
 from descant.gateway.key_ring import KeyRing
@@ -46,6 +47,7 @@ class Settings:
         router = Router(config, lasting.memory, lasting.wall_clock)
         means = Means(fleet, router, lasting.limits, lasting.patience, lasting.clock)
         caching = Caching(lasting.answers, lasting.flights, lasting.clock, lasting.wall_clock)
-        answering = Answering(means, Claims(config), lasting.books, caching)
+        cascading = Cascading(config.cascades, Exchange(means), fleet, lasting.clock)
+        answering = Answering(means, Claims(config), lasting.books, caching, cascading)
         intake = Intake(config.server, keys, lasting.estimator, lasting.clock)
         return cls(config, fleet, keys, intake, answering, router)

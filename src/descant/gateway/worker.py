@@ -97,8 +97,10 @@ class Worker:
 
     async def _retire(self, former: Settings) -> None:
         """Close what only the former version used, once its calls must be over."""
-        await asyncio.sleep(former.config.server.deadline_s)
-        await former.fleet.close(self.settings.fleet)
+        try:
+            await asyncio.sleep(former.config.server.deadline_s)
+        finally:
+            await former.fleet.close(self.settings.fleet)
 
     def _take(self, config: GatewayConfig, former: Settings | None) -> None:
         if former is not None and config.state != former.config.state:

@@ -31,7 +31,6 @@ from descant.gateway.limits.reservation import (
     Room,
 )
 
-
 _MOST_REMEMBERED = 4096
 
 
