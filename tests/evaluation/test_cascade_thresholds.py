@@ -255,7 +255,7 @@ def test_rows_of_one_indicator_must_be_alike_and_different(tmp_path: Path) -> No
         stage_answers(read(tmp_path, record(1), swapped))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.02, 0.3))
 def test_a_threshold_is_never_given_where_the_test_data_break_the_bound(
     seed: int, max_error: float

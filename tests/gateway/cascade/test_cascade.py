@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from descant.gateway import Call
@@ -326,6 +326,7 @@ def test_embeddings_have_no_cascade() -> None:
         run(cascade(SURE, LARGE), call("embeddings", input="x"), Models({}))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.sampled_from("abcde"), st.floats(0, 1), min_size=5, max_size=5)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from descant.configuration import read_toml_record
@@ -87,6 +87,7 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=5)
 shares = st.floats(0, 1)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, st.tuples(names, shares, st.dictionaries(names, shares, max_size=2))))
 def test_what_is_written_is_read_again(
     table: dict[str, tuple[str, float, dict[str, float]]],
