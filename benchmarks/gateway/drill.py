@@ -30,7 +30,7 @@ _RECOVERS_S = 10.0
 _SETTLES_S = 1.0
 """Reservations may be given back a little after the answer."""
 _BOOKS_WAIT_S = 1.5
-_TRUSTED_WITHIN_S, _TRUSTED_AFTER = 15.0, 3
+_TRUSTED_WITHIN_S, _TRUSTED_AFTER, _LOOK_S = 15.0, 3, 0.2
 
 
 @dataclass
@@ -110,10 +110,11 @@ class Drill:
 
     async def _trusted(self, mock: MockProcess) -> None:
         """Wait until an upstream is asked again; a fault that nobody meets shows nothing."""
-        ends_s = time.monotonic() + _TRUSTED_WITHIN_S
-        before = await self._answered(mock)
-        while time.monotonic() < ends_s and await self._answered(mock) < before + _TRUSTED_AFTER:
-            await asyncio.sleep(0.2)
+        until = await self._answered(mock) + _TRUSTED_AFTER
+        for _ in range(round(_TRUSTED_WITHIN_S / _LOOK_S)):
+            if await self._answered(mock) >= until:
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def _answered(self, mock: MockProcess) -> int:
         return int((await asyncio.to_thread(mock.state))["outcomes"].get("answered", 0))
