@@ -105,7 +105,6 @@ class Crowd:
     async def at_once(self, name: str, count: int) -> Part:
         """Ask so many questions at the same moment."""
         part = Part(name)
-        self.parts.append(part)
         await asyncio.gather(*(self.ask(part) for _ in range(count)))
         return part
 

@@ -7,8 +7,9 @@ import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import get_args
 
@@ -26,7 +27,10 @@ KNOBS = {"latency": {"fixed_s": 0.02}, "gap_s": 0.005}
 _IDLE_S = 1.0
 """How long an upstream may be silent."""
 _RECOVERS_S = 10.0
+_SETTLES_S = 1.0
+"""Reservations may be given back a little after the answer."""
 _BOOKS_WAIT_S = 1.5
+_TRUSTED_WITHIN_S, _TRUSTED_AFTER, _LOOK_S = 15.0, 3, 0.2
 
 
 @dataclass
@@ -38,6 +42,8 @@ class Seen:
     at_once: Part
     served_tokens: int
     """What all upstreams answered."""
+    met: Counter[str]
+    """How often each fault was met."""
 
 
 @dataclass
@@ -53,14 +59,18 @@ class Drill:
     redis_gone_s: float
     gone_tokens: int = 0
     killed_s: float = 0.0
+    met: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> Seen:
         """Do it all."""
         running = self._start()
         crowd = Crowd(running)
         await crowd.during("all is well", self._wait)
-        for fault in get_args(Fault):
-            await crowd.during(fault, partial(self._failing, fault))
+        for index, fault in enumerate(get_args(Fault)):
+            # In turns, so that each has time to be trusted again.
+            mock = self.mocks[index % len(self.mocks)]
+            await crowd.during(f"before {fault}", partial(self._trusted, mock))
+            await crowd.during(fault, partial(self._failing, mock, fault))
         await crowd.during("gone and come back", self._gone)
         await crowd.during("all upstreams fail", self._all_failing)
         await crowd.during("worker killed", partial(self._kill, crowd, running))
@@ -68,10 +78,12 @@ class Drill:
             await crowd.during("Redis gone", partial(self._redis_gone, self.redis))
         await crowd.during("well again", partial(asyncio.sleep, _RECOVERS_S))
         await self._turn(self.mocks, latency={"fixed_s": 1.0})
+        await asyncio.sleep(_SETTLES_S)
         at_once = await crowd.at_once("as many as may be", MOST_AT_ONCE)
         await asyncio.sleep(_BOOKS_WAIT_S)
         tokens = self.gone_tokens + sum(mock.state()["tokens"] for mock in self.mocks)
-        return Seen({part.name: part for part in crowd.parts}, self.killed_s, at_once, tokens)
+        parts = {part.name: part for part in crowd.parts}
+        return Seen(parts, self.killed_s, at_once, tokens, self.met)
 
     def _start(self) -> Running:
         upstreams = [
@@ -89,10 +101,23 @@ class Drill:
         for mock in mocks:
             await asyncio.to_thread(mock.turn, **knobs)
 
-    async def _failing(self, fault: str) -> None:
-        await self._turn(self.mocks[:1], faults={fault: 1.0})
+    async def _failing(self, mock: MockProcess, fault: str) -> None:
+        await self._turn([mock], faults={fault: 1.0})
         await self._wait()
-        await self._turn(self.mocks[:1], faults={})
+        await self._turn([mock], faults={})
+        outcomes = (await asyncio.to_thread(mock.state))["outcomes"]
+        self.met[fault] = outcomes.get(fault, 0)
+
+    async def _trusted(self, mock: MockProcess) -> None:
+        """Wait until an upstream is asked again; a fault that nobody meets shows nothing."""
+        until = await self._answered(mock) + _TRUSTED_AFTER
+        for _ in range(round(_TRUSTED_WITHIN_S / _LOOK_S)):
+            if await self._answered(mock) >= until:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    async def _answered(self, mock: MockProcess) -> int:
+        return int((await asyncio.to_thread(mock.state))["outcomes"].get("answered", 0))
 
     async def _gone(self) -> None:
         mock = self.mocks[0]

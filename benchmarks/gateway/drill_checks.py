@@ -22,7 +22,7 @@ _LOST_S = 1.0
 
 def checks(seen: Seen, ledger: Path) -> list[Check]:
     """Return everything that must hold."""
-    return [*_answers(seen.parts), _at_once(seen.at_once), *_books(seen, ledger)]
+    return [_met(seen.met), *_answers(seen.parts), _at_once(seen.at_once), *_books(seen, ledger)]
 
 
 def _answers(parts: dict[str, Part]) -> list[Check]:
@@ -49,6 +49,11 @@ def _answers(parts: dict[str, Part]) -> list[Check]:
             str(refusals or "none"),
         ),
     ]
+
+
+def _met(met: Counter[str]) -> Check:
+    seen = ", ".join(f"{fault} {count}" for fault, count in met.items())
+    return Check("every fault was met", all(met.values()), seen)
 
 
 def _at_once(part: Part) -> Check:

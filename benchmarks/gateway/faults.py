@@ -63,6 +63,7 @@ def _published(found: list[Check], seen: Seen, drill: Drill, options: argparse.N
     more = {
         "results": options.results,
         "how": f"{drill.gateway.name}, {drill.place.workers} worker(s), {redis}.",
+        "as_many_as_may_be": seen.at_once.to_json(),
         "parts": [part.to_json() for part in seen.parts.values()],
     }
     return publish("gateway_faults", "The fault drill", found, more)
