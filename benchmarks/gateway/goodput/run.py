@@ -4,8 +4,9 @@
 
 Goodput is answers a second of which the first token came within 1 s and the others within 50 ms in
 the mean. For each policy: the highest rate of requests at which 99 % of the answers are good, found by
-halving, as the mean over the seeds (of the first two scenarios; the others have one); and goodput over a sweep of rates. Everything runs on virtual time
-and in one thread, so the figures are the same on every machine.
+halving, as the mean over the seeds (two for the first two scenarios, one for the others); and goodput
+over a sweep of rates. Everything runs on virtual time and in one thread, so the figures are the same
+on every machine.
 
 What is assumed of traffic is said in `workload`, of engines in `engine`, of what policies see in
 `policies`. Besides:
