@@ -7,6 +7,7 @@ beginning. Blocks here have 128 tokens (vLLM: 16), which costs every policy up t
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 BLOCK_TOKENS = 128
@@ -18,7 +19,7 @@ class KvBlocks:
     def __init__(self, capacity: int):
         self.capacity = capacity
         self._users: dict[int, int] = {}
-        self._kept: dict[int, None] = {}
+        self._kept: OrderedDict[int, None] = OrderedDict()
         self._readable: set[int] = set()
 
     @property
@@ -42,8 +43,7 @@ class KvBlocks:
             self._users[block] = self._users.get(block, 0) + 1
             self._kept.pop(block, None)
         while len(self._users) + len(self._kept) > self.capacity:
-            oldest = next(iter(self._kept))
-            del self._kept[oldest]
+            oldest, _ = self._kept.popitem(last=False)
             self._readable.discard(oldest)
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 
 from benchmarks.gateway.goodput.engine import Engine, EngineEvents, Hardware
 from benchmarks.gateway.goodput.policies import Policy
@@ -39,9 +40,10 @@ class World:
 
     traffic: Traffic = Traffic()
     hardware: Hardware = Hardware()
+    slo: Slo = Slo()
     engines: int = 4
     warm_up_s: float = 120.0
-    measured_s: float = 240.0
+    measured_s: float = 120.0
     after_s: float = 30.0
     """How long answers are waited for in the end."""
 
@@ -56,6 +58,8 @@ class Simulation:
 
     def __init__(self, world: World, policy_of: Callable[[Callable[[], float]], Policy]):
         self.now_s = 0.0
+        self.num_late = 0
+        """Measured requests whose first token came too late."""
         self.requests: list[Request] = []
         self._world = world
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -65,8 +69,8 @@ class Simulation:
         system_tokens = world.traffic.system_tokens
         self.engines = {name: Engine(world.hardware, system_tokens, events) for name in world.names}
 
-    def run(self, requests_per_s: float, seed: int) -> None:
-        """Run to the end; `requests` are all that arrived."""
+    def run(self, requests_per_s: float, seed: int, most_late: float = inf) -> bool:
+        """Run to the end, or until more than `most_late` are late; return whether it was the end."""
         world = self._world
         until_s = world.warm_up_s + world.measured_s
         self._await_session(sessions(world.traffic, requests_per_s, until_s, seed))
@@ -75,6 +79,9 @@ class Simulation:
         while self._queue and self._queue[0][0] <= until_s + world.after_s:
             self.now_s, _, act = heapq.heappop(self._queue)
             act()
+            if self.num_late > most_late:
+                return False
+        return True
 
     def _schedule(self, time_s: float, act: Callable[[], None]) -> None:
         self._scheduled += 1
@@ -97,6 +104,8 @@ class Simulation:
 
     def _first_token(self, request: Request, now_s: float) -> None:
         request.first_token_s = now_s
+        is_late = now_s - request.arrived_s > self._world.slo.first_token_s
+        self.num_late += is_late and request.arrived_s >= self._world.warm_up_s
         self._policy.first_token(request, now_s)
 
     def _finished(self, request: Request, now_s: float) -> None:

@@ -41,6 +41,7 @@ Keys are stored as hashes only (``printf %s "$SECRET" | sha256sum``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -213,6 +214,13 @@ class GatewayConfig:
                         f"route {name!r} names the upstream {upstream!r}, which is not there.",
                         field="routes",
                         remedy=f"Upstreams: {known}.",
+                    )
+            for model in (route.canary_model, route.shadow_model):
+                if model is not None and not any(fnmatchcase(model, glob) for glob in self.routes):
+                    raise InvalidConfig(
+                        f"route {name!r} names the model {model!r}, which no route fits.",
+                        field="routes",
+                        remedy=f'Add [routes."{model}"].',
                     )
 
 

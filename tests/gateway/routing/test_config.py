@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from descant.gateway.config import load_gateway_config
+from descant.gateway.config import GatewayConfig, RouteConfig, UpstreamConfig, load_gateway_config
 from descant.schema.errors import InvalidConfig
 
 FILE = """
@@ -43,3 +43,11 @@ def test_hours_that_are_none_are_refused(tmp_path: Path, hours: str) -> None:
 def test_a_share_above_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="canary_share"):
         load_gateway_config(write(tmp_path, "22-06", share=1.5))
+
+
+def test_a_canary_that_no_route_answers_is_refused() -> None:
+    upstreams = {"own": UpstreamConfig("http://127.0.0.1:8000")}
+    route = RouteConfig(("own",), canary_model="polite-2", canary_share=0.1)
+    with pytest.raises(InvalidConfig, match="'polite-2', which no route fits"):
+        GatewayConfig(upstreams, {"polite": route})
+    GatewayConfig(upstreams, {"polite": route, "polite-*": RouteConfig(("own",))})

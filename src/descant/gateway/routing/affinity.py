@@ -15,7 +15,7 @@ from math import ceil
 
 _MASK = 2**64 - 1
 
-EXCESS = 0.25
+EXCESS = 0.5
 """How far above its share of all requests in flight an upstream may be."""
 ROOM = 8
 """Requests that any upstream may have in flight: so few are batched as fast as one."""

@@ -21,7 +21,7 @@ FULLNESS = 1.0
 STRAIN = 1.0
 ADAPTER = 1.0
 PREFIX = 1.0
-HOME = 0.25
+HOME = 0.1
 
 
 @dataclass(frozen=True, slots=True)

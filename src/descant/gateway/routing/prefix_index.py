@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from descant.gateway.call import Call
@@ -43,16 +44,17 @@ class PrefixIndex:
 
     def __init__(self, blocks: int = _BLOCKS):
         self._max_blocks = blocks
-        self._known: dict[str, dict[int, None]] = {}
+        # Not a dict: to find the oldest, that walks over all that was deleted before it.
+        self._known: dict[str, OrderedDict[int, None]] = {}
 
     def sent(self, upstream: str, chain: Chain) -> None:
         """Remember that an upstream reads this."""
-        known = self._known.setdefault(upstream, {})
+        known = self._known.setdefault(upstream, OrderedDict())
         for block in reversed(chain):
-            known.pop(block, None)
             known[block] = None
+            known.move_to_end(block)
         while len(known) > self._max_blocks:
-            del known[next(iter(known))]
+            known.popitem(last=False)
 
     def shared(self, upstream: str, chain: Chain) -> float:
         """Return the part of the chain, 0 to 1, that the upstream has read."""
