@@ -32,6 +32,9 @@ class InProcess:
     def do(self, step: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(step)
 
+    def rest(self) -> None:
+        """Nothing goes on by itself here."""
+
     def close(self) -> None:
         self.runner.close()
 
@@ -61,6 +64,18 @@ class InRedis:
 
     def do(self, step: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(step)
+
+    def rest(self) -> None:
+        """Wait until Redis has heard of everybody who left."""
+        self.do(self._rest())
+
+    async def _rest(self) -> None:
+        assert isinstance(self.limits, RedisLimits)
+        async with asyncio.timeout(20):
+            while True:
+                if self.limits.unsaid == 0:
+                    return
+                await asyncio.sleep(0.001)
 
     def close(self) -> None:
         assert isinstance(self.limits, RedisLimits)

@@ -54,7 +54,9 @@ async def worker(server: RedisServer, clock: Clock) -> AsyncIterator[FallbackLim
 
 async def until_shared(limits: FallbackLimits) -> None:
     async with asyncio.timeout(20):
-        while not limits.is_shared:
+        while True:
+            if limits.is_shared:
+                return
             await asyncio.sleep(0.01)
 
 

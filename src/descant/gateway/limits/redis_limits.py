@@ -120,8 +120,9 @@ class RedisLimits:
     async def deliver(self) -> None:
         """Say what Redis may not have heard; raises as `settle` does, and keeps the rest."""
         await self._line.ping()
-        for ending in list(self._unsaid.values()):
-            await self._say(ending)
+        # More may come meanwhile.
+        while self._unsaid:
+            await self._say(next(iter(self._unsaid.values())))
 
     async def aclose(self) -> None:
         """Break off what is awaited, and close the connection."""

@@ -83,10 +83,17 @@ class RedisLine:
             try:
                 async with asyncio.timeout(self._answer_s / 2):
                     await self._send(batch)
-            except GONE as error:
-                behind, self._waiting = self._waiting, []
-                for order in (*batch, *behind):
-                    _answer(order, error)
+            except asyncio.CancelledError:
+                self._fail(batch, ConnectionError("the connection was closed."))
+                raise
+            except Exception as error:
+                # Whatever it was, whoever waits is told.
+                self._fail(batch, error)
+
+    def _fail(self, batch: Sequence[_Order], error: Exception) -> None:
+        behind, self._waiting = self._waiting, []
+        for order in (*batch, *behind):
+            _answer(order, error)
 
     async def _send(self, batch: Sequence[_Order]) -> None:
         unknown: list[_Order] = []
