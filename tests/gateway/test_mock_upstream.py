@@ -304,7 +304,7 @@ def test_who_leaves_is_counted_out() -> None:
         async with mock_upstream(latency={"fixed_s": 30.0}) as served:
             answer = await asked(served.url, timeout_s=0.05)
             assert answer.kind == "timeout"
-            while served.upstream.counts.running:  # noqa: ASYNC110
+            while served.upstream.counts.running:
                 await asyncio.sleep(0.01)
             return served.upstream.counts.left, served.upstream.counts.running
 

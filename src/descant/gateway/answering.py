@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,6 +14,7 @@ from descant.gateway.claims import Claims
 from descant.gateway.exchange import AnyReply, Exchange, Means
 from descant.gateway.limits import Amounts, Claim
 from descant.gateway.reply import Tally
+from descant.gateway.watching import RequestSpan
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class Errand:
     """What a request's headers say beside the call itself."""
 
     cache_control: str | None
-    trace: Mapping[str, str]
-    """Headers by which the upstream's logs and spans are found."""
+    span: RequestSpan
 
 
 class Answering:
@@ -57,6 +56,7 @@ class Answering:
         plan = self._plan(call, errand)
         if plan is not None:
             kept = await self._caching.kept(call, plan, entry.tally)
+            entry.tally.mark("cache")
             if kept is not None:
                 # What costs nothing takes a request of a minute's, and no tokens.
                 await self._books.admit(entry, claims, Amounts(1))
@@ -74,19 +74,19 @@ class Answering:
 
     async def _ask(self, call: Call, errand: Errand, tally: Tally) -> AnyReply:
         if self._cascading.has(call.model):
-            return await self._cascading.ask(call, tally, errand.trace)
+            return await self._cascading.ask(call, tally, errand.span)
         deal = self._means.router.deal(call)
         tally.shadow_model = deal.shadow_model
         asked = call if deal.model == call.model else replace(call, model=deal.model)
-        return await self._exchange.ask(asked, tally, errand.trace)
+        return await self._exchange.ask(asked, tally, errand.span)
 
-    async def ask_shadow(self, call: Call, tally: Tally) -> AnyReply:
+    async def ask_shadow(self, call: Call, tally: Tally, span: RequestSpan) -> AnyReply:
         """Ask on nobody's behalf: no limit of a caller is touched.
 
         Raises:
             DescantError: see `Exchange.ask`.
         """
-        return await self._exchange.ask(call, tally, {"x-request-id": call.id})
+        return await self._exchange.ask(call, tally, span)
 
     def _most(self, call: Call, claims: tuple[Claim, ...]) -> Amounts:
         """Return the most a call may take; money only where it is limited."""

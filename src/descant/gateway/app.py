@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from descant.gateway.answering import Errand
 from descant.gateway.answers import RawHeaders, error_body, error_headers, send_answer
@@ -16,9 +17,10 @@ from descant.gateway.connection import Connection
 from descant.gateway.exchange import AnyReply
 from descant.gateway.ledger import Outcome
 from descant.gateway.pages import Pages
-from descant.gateway.reply import EVENT_STREAM, JSON, StreamedReply
+from descant.gateway.reply import EVENT_STREAM, JSON, StreamedReply, Tally
 from descant.gateway.settings import Settings
 from descant.gateway.shadowing import Asking
+from descant.gateway.watching import Timings
 from descant.gateway.worker import Worker
 from descant.schema.errors import (
     ClientGone,
@@ -70,36 +72,48 @@ class Gateway:
         self, operation: Operation, scope: Scope, receive: Receive, send: Send
     ) -> None:
         worker = self._worker
-        settings, received_s = worker.settings, worker.lasting.clock()
+        settings, timings = worker.settings, Timings(worker.lasting.clock)
+        received_s = worker.lasting.clock()
         headers = dict(scope["headers"])
         try:
             if worker.drain.is_draining:
                 raise _stopping()
             server = settings.config.server
             raw = await read_body(receive, server.max_body_bytes, server.body_timeout_s)
+            timings.mark("read")
             call = settings.intake.read(operation, headers, raw, received_s)
+            timings.mark("auth")
         except ClientGone:
             return
         except DescantError as error:
+            worker.observing.metrics.count_refusal(error.code)
             await send_error(send, error, [])
             return
         with worker.drain.running():
-            await _Service(worker, settings, call, headers).run(receive, send)
+            await _Service(worker, settings, call, headers, timings).run(receive, send)
 
 
 class _Service:
     """One call from its limits to its last byte and its line in the books."""
 
     def __init__(
-        self, worker: Worker, settings: Settings, call: Call, headers: Mapping[bytes, bytes]
+        self,
+        worker: Worker,
+        settings: Settings,
+        call: Call,
+        headers: Mapping[bytes, bytes],
+        timings: Timings,
     ):
         self._worker, self._settings = worker, settings
         self._call, self._headers = call, headers
-        self._entry = Entry(call)
+        self._entry = Entry(call, Tally(timings=timings))
+        self._span = worker.begin_span(call, headers)
         self._has_begun = False
+        self._is_streaming = False
 
     async def run(self, receive: Receive, send: Send) -> None:
-        entry = self._entry
+        entry, worker = self._entry, self._worker
+        worker.observing.metrics.begin()
         try:
             async with Connection(receive):
                 reply = await self._settings.answering.answer(entry, self._errand())
@@ -112,12 +126,14 @@ class _Service:
             _log.exception("Request %s failed", self._call.id)
             await self._refuse(DescantError(f"An internal error; see {self._call.id}."), send)
         finally:
-            await self._worker.lasting.books.close(entry, self._settings.fleet)
+            entry.tally.mark("upstream" if self._is_streaming else "settle")
+            record = await worker.lasting.books.close(entry, self._settings.fleet)
+            self._span.end(entry.status, None if entry.outcome == "ok" else entry.outcome)
+            worker.observing.end(entry, record)
 
     def _errand(self) -> Errand:
         control = self._headers.get(b"cache-control")
-        trace = {"x-request-id": self._call.id}
-        return Errand(None if control is None else control.decode("latin-1"), trace)
+        return Errand(None if control is None else control.decode("latin-1"), self._span)
 
     async def _deliver(self, reply: AnyReply, send: Send) -> None:
         if isinstance(reply, StreamedReply):
@@ -138,10 +154,18 @@ class _Service:
             *self._own_headers(),
         ]
         recording = StreamRecording(_num_choices(self._call), _MOST_RECORDED_BYTES)
+        clock, gaps = (
+            self._worker.lasting.clock,
+            self._worker.observing.metrics.gaps_of(self._call.model),
+        )
+        last_s = clock()
         try:
-            self._has_begun = True
+            self._has_begun = self._is_streaming = True
             await send({"type": "http.response.start", "status": 200, "headers": head})
             async for piece in reply.pieces:
+                now_s = clock()
+                gaps.observe(now_s - last_s)
+                last_s = now_s
                 if entry.tally.shadow_model is not None:
                     recording.feed(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -159,6 +183,7 @@ class _Service:
         books, fleet = self._worker.lasting.books, self._settings.fleet
         asking = Asking(
             self._settings.answering.ask_shadow,
+            lambda call: self._worker.begin_span(call, {}),
             lambda call, tally: books.note_shadow(call, tally, fleet),
         )
         self._worker.lasting.shadowing.mirror(self._call, given, model, asking)
@@ -180,6 +205,13 @@ class _Service:
         entry = self._entry
         headers = [(b"x-request-id", self._call.id.encode())]
         headers += [(k.encode(), v.encode()) for k, v in entry.limit_headers.items()]
+        timings = entry.tally.timings
+        if timings is not None:
+            headers.append((b"server-timing", timings.header().encode()))
+        if entry.tally.stages:
+            headers.append(
+                (b"x-descant-cascade", quote(", ".join(entry.tally.stages), safe=" ,/:@").encode())
+            )
         if entry.tally.upstream is not None:
             headers.append((b"x-descant-upstream", entry.tally.upstream.encode()))
         return headers

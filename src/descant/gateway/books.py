@@ -57,6 +57,7 @@ class Books:
                 raise LimitReached(_words(held), held.wait_s)
             entry.reservation = held
         entry.admitted_s = self._clock()
+        entry.tally.mark("limit")
 
     async def close(self, entry: Entry, fleet: Mapping[str, Upstream]) -> UsageRecord:
         """Settle what was set aside and write the line."""

@@ -62,7 +62,9 @@ class Caching:
             return None
         answer = await self._answers.get(plan.key)
         if answer is None or answer.age_s(self._wall_clock()) > plan.most_age_s:
+            tally.cache = "miss"
             return None
+        tally.cache = "hit"
         tally.usage, tally.upstream = answer.usage, CACHE
         if not call.is_stream:
             return WholeReply(200, answer.body, answer.usage, CACHE)
@@ -182,7 +184,7 @@ class _Place:
             await self.question.is_over.wait()
             self.tally.take(self.question.tally)
         else:
-            self.tally.upstream = CACHE
+            self.tally.upstream, self.tally.cache = CACHE, "shared"
             self.tally.usage = None if head is None else head.usage
 
 

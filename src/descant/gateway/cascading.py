@@ -21,6 +21,7 @@ from descant.gateway.cascade import (
 from descant.gateway.exchange import AnyReply, Exchange
 from descant.gateway.reply import StreamedReply, Tally, WholeReply, one_piece
 from descant.gateway.upstream import Upstream
+from descant.gateway.watching import RequestSpan
 from descant.schema.errors import InputError, UpstreamFailed
 
 
@@ -61,7 +62,7 @@ class Cascading:
         """Return whether a cascade stands behind this name."""
         return model in self._ready
 
-    async def ask(self, call: Call, tally: Tally, trace: Mapping[str, str]) -> AnyReply:
+    async def ask(self, call: Call, tally: Tally, span: RequestSpan) -> AnyReply:
         """Return the first answer that is sure enough.
 
         Raises:
@@ -70,7 +71,7 @@ class Cascading:
         ready = self._ready[call.model]
 
         async def ask(stage: Call, model: str) -> StageAnswer:
-            return await self._stage(stage, tally, trace)
+            return await self._stage(stage, tally, span)
 
         answer = await ready.cascade.run(call, ask)
         tally.usage, tally.money_nano = answer.usage, answer.cost_nano
@@ -79,12 +80,12 @@ class Cascading:
             ready.queue.append(call, answer.body, answer.needs_review)
         return _reply(call, answer, tally.upstream or "")
 
-    async def _stage(self, call: Call, tally: Tally, trace: Mapping[str, str]) -> StageAnswer:
-        own = Tally()
+    async def _stage(self, call: Call, tally: Tally, span: RequestSpan) -> StageAnswer:
+        own = Tally(timings=tally.timings)
         try:
-            reply = await self._exchange.ask(call, own, trace)
+            reply = await self._exchange.ask(call, own, span)
         finally:
-            tally.attempts += own.attempts
+            tally.visited += own.visited
             tally.upstream, tally.adapters = own.upstream, own.adapters
             tally.first_byte_s = tally.first_byte_s or own.first_byte_s
         if not isinstance(reply, WholeReply):

@@ -50,6 +50,7 @@ from pydantic import Field
 from descant.configuration import read_toml_record
 from descant.gateway.cascade.stages import CascadeConfig
 from descant.gateway.upstream_address import parse_address
+from descant.gateway.watching.tracing import TracingConfig
 from descant.schema.errors import InvalidConfig
 
 Positive = Annotated[int, Field(ge=1)]
@@ -72,6 +73,8 @@ class ServerConfig:
     deadline_s: PositiveSeconds = 600.0
     """The longest a caller is let wait; `x-deadline-s` of a request may shorten it."""
     drain_s: PositiveSeconds = 30.0
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Where worker 0 tells its metrics, worker 1 on the next port, and so on; None: beside all else."""
     default_max_tokens: Positive = 1024
     """Set aside for a request that names no most."""
 
@@ -203,6 +206,7 @@ class GatewayConfig:
     models: dict[str, LimitConfig] = field(default_factory=dict)
     """Limits of a model or adapter, whoever asks."""
     server: ServerConfig = ServerConfig()
+    tracing: TracingConfig = TracingConfig()
     state: StateConfig = StateConfig()
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from descant.gateway.reply import StreamedReply, Tally, WholeReply
 from descant.gateway.routing import Candidate, Router
 from descant.gateway.upstream import Upstream
 from descant.gateway.visit import HeldBack, Trip, Visit, VisitFailed
+from descant.gateway.watching import RequestSpan
 from descant.schema.errors import DeadlineExceeded, InputError, UpstreamsBusy
 
 AnyReply = WholeReply | StreamedReply
@@ -80,7 +81,7 @@ class Exchange:
     def __init__(self, means: Means):
         self._means = means
 
-    async def ask(self, call: Call, tally: Tally, trace: Mapping[str, str]) -> AnyReply:
+    async def ask(self, call: Call, tally: Tally, span: RequestSpan) -> AnyReply:
         """Return the first answer there is.
 
         Raises:
@@ -88,7 +89,7 @@ class Exchange:
             UpstreamsBusy: none takes the request, or those that did failed; says when to come back.
             InputError: no upstream has that model, or words for what is asked.
         """
-        errand = _Errand(self._means, call, tally, trace)
+        errand = _Errand(self._means, call, tally, span)
         left_s = call.deadline_s - self._means.clock()
         try:
             async with asyncio.timeout(left_s):
@@ -101,9 +102,9 @@ class Exchange:
 class _Errand:
     """One call's way from upstream to upstream."""
 
-    def __init__(self, means: Means, call: Call, tally: Tally, trace: Mapping[str, str]):
+    def __init__(self, means: Means, call: Call, tally: Tally, span: RequestSpan):
         self._means = means
-        self._call, self._tally, self._trace = call, tally, trace
+        self._call, self._tally, self._span = call, tally, span
         self._routed = means.router.candidates(call)
         self._attempts = Attempts(
             [Standing(means.fleet[each.upstream].health, each.model) for each in self._routed],
@@ -151,7 +152,7 @@ class _Errand:
             self._attempts,
             tried,
             self._tally,
-            self._trace,
+            self._span,
         )
         try:
             return await Visit(trip, means.router, means.limits, means.clock).answer()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 
+from yarl import URL
+
 from descant.gateway.claims import upstream_claims
 from descant.gateway.config import UpstreamConfig
 from descant.gateway.dialects import dialect_of
@@ -60,15 +62,17 @@ def _ready(
     environment: Mapping[str, str],
     random: Callable[[], float],
 ) -> Upstream:
+    address = parse_address(config.url, allow_private=config.allow_private)
     return Upstream(
         name,
         config,
         dialect_of(config, _api_key(name, config, environment)),
         UpstreamHealth(name, random),
         open_session(config),
-        parse_address(config.url, allow_private=config.allow_private),
+        address,
         upstream_claims(name, config),
         Prices.per_million(config.read_price, config.write_price, config.cached_price),
+        URL(address.origin).port or 0,
     )
 
 

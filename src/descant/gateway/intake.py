@@ -24,7 +24,7 @@ _USABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class Estimator(Protocol):
     """Says what a request may take before anybody has counted its tokens."""
 
-    def estimate(self, model: str, body: Mapping[str, Any], num_bytes: int) -> tuple[int, int]:
+    def estimate(self, model: str, body: Mapping[str, Any]) -> tuple[int, int]:
         """Return the tokens it sends, and the most it lets be written."""
         ...
 
@@ -60,7 +60,7 @@ class Intake:
         elif not caller.may_use(model):
             # In the words used where there is none: who may not use it need not learn of it.
             raise no_such_model(model)
-        prompt_tokens, max_tokens = self._estimator.estimate(model, body, len(raw))
+        prompt_tokens, max_tokens = self._estimator.estimate(model, body)
         return Call(
             request_id(headers),
             operation,

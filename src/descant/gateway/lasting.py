@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 import uuid
@@ -20,8 +21,8 @@ from descant.gateway.cache import (
 )
 from descant.gateway.cache.redis_store import RedisStore, RedisStoreConfig
 from descant.gateway.config import GatewayConfig
+from descant.gateway.economy import EconomyView, TokenEstimator
 from descant.gateway.exchange import Patience
-from descant.gateway.interim import TokenEstimator
 from descant.gateway.ledger import Ledger
 from descant.gateway.limits import (
     FallbackLimits,
@@ -34,6 +35,7 @@ from descant.gateway.limits import (
 from descant.gateway.reply import ReplyHead
 from descant.gateway.routing import Memory
 from descant.gateway.shadowing import Shadowing
+from descant.gateway.watching import Tracing, open_tracing
 
 _FLIGHT_BYTES = 4 << 20
 
@@ -48,6 +50,8 @@ class Lasting:
     books: Books
     estimator: TokenEstimator
     shadowing: Shadowing
+    tracing: Tracing
+    economy: EconomyView = field(default_factory=EconomyView)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     random: Callable[[], float] = random.random
@@ -73,7 +77,9 @@ class Lasting:
         books = Books(limits, ledger, time.monotonic, time.time)
         estimator = TokenEstimator(config.server.default_max_tokens)
         log = None if state.trial_log is None else Path(state.trial_log)
-        return cls(limits, answers, ledger, books, estimator, Shadowing(log, time.monotonic))
+        shadowing = Shadowing(log, time.monotonic)
+        tracing = open_tracing(config.tracing, f"worker-{os.getpid()}")
+        return cls(limits, answers, ledger, books, estimator, shadowing, tracing)
 
     async def seed(self, config: GatewayConfig) -> None:
         """Take over what the books say was spent today and this month.
@@ -103,5 +109,6 @@ class Lasting:
         await self.shadowing.close()
         if isinstance(self.limits, FallbackLimits):
             await self.limits.aclose()
+        await asyncio.to_thread(self.tracing.close)
         if self.ledger is not None:
             await asyncio.to_thread(self.ledger.close)

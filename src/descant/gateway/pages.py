@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from prometheus_client import generate_latest
 
 from descant.gateway.answers import Send, error_body, error_headers, send_answer
 from descant.gateway.call import PATHS
@@ -14,6 +15,7 @@ from descant.gateway.reply import JSON
 from descant.gateway.worker import Worker
 from descant.schema.errors import DescantError, MethodNotAllowed, NotFound, ServerStopping
 
+_METRICS = b"text/plain; version=0.0.4; charset=utf-8"
 _GLOB = "*?["
 
 
@@ -43,6 +45,8 @@ class Pages:
             return 200, orjson.dumps({"status": "ok"}), JSON
         if path == "/ready":
             return self._ready()
+        if path == "/metrics" and self._worker.settings.config.server.metrics_port is None:
+            return 200, generate_latest(self._worker.observing.registry), _METRICS
         if path == "/v1/models":
             return self._models(dict(scope["headers"]))
         raise NotFound(f"There is nothing at {path}.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from descant.gateway.call import Usage
+from descant.gateway.watching import Part, Timings
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -57,12 +59,17 @@ class StreamedReply:
 class Tally:
     """What a request turned out to be; filled in while it is answered, read when it is over."""
 
-    attempts: int = 0
+    visited: list[str] = field(default_factory=list)
+    """The upstreams that were asked, in order."""
     upstream: str | None = None
     usage: Usage | None = None
     adapters: tuple[str, ...] = ()
     first_byte_s: float | None = None
     """Monotonic: when the upstream began to answer."""
+    cache: Literal["hit", "miss", "shared"] | None = None
+    """What a look into the cache gave; None: nobody looked."""
+    timings: Timings | None = None
+    """Of the request itself; None of what goes on beside it."""
     is_cut: bool = False
     """A stream that did not end as it should."""
     money_nano: int | None = None
@@ -73,13 +80,23 @@ class Tally:
     """Who is asked the same once the caller has been answered."""
 
     @property
+    def attempts(self) -> int:
+        """How often an upstream was asked."""
+        return len(self.visited)
+
+    def mark(self, part: Part) -> None:
+        """Say what the time since the last mark was spent on."""
+        if self.timings is not None:
+            self.timings.mark(part)
+
+    @property
     def is_cached(self) -> bool:
         """Whether no upstream was asked for this caller."""
         return self.upstream == CACHE
 
     def take(self, other: Tally) -> None:
         """Become what another one says."""
-        self.attempts, self.upstream, self.usage = other.attempts, other.upstream, other.usage
+        self.visited, self.upstream, self.usage = other.visited, other.upstream, other.usage
         self.adapters, self.first_byte_s = other.adapters, other.first_byte_s
         self.is_cut, self.money_nano, self.stages = other.is_cut, other.money_nano, other.stages
         self.shadow_model = other.shadow_model

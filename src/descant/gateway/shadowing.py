@@ -18,6 +18,7 @@ import orjson
 from descant.gateway.call import Call
 from descant.gateway.exchange import AnyReply
 from descant.gateway.reply import Tally, WholeReply
+from descant.gateway.watching import RequestSpan
 
 _log = logging.getLogger(__name__)
 _MOST_WAITING = 64
@@ -27,7 +28,8 @@ _MOST_WAITING = 64
 class Asking:
     """How a shadow is asked, and who keeps the books of it."""
 
-    ask: Callable[[Call, Tally], Awaitable[AnyReply]]
+    ask: Callable[[Call, Tally, RequestSpan], Awaitable[AnyReply]]
+    begin: Callable[[Call], RequestSpan]
     note: Callable[[Call, Tally], None]
 
 
@@ -82,7 +84,7 @@ class Shadowing:
         patience_s = call.deadline_s - call.received_s
         call = replace(call, received_s=begun_s, deadline_s=begun_s + patience_s)
         try:
-            reply = await asking.ask(call, tally)
+            reply = await asking.ask(call, tally, asking.begin(call))
         # Whatever happens to a mirror, no caller has part in it; and it has to be known.
         except Exception as error:
             _log.warning("A shadow was not answered: %s", error)

@@ -36,6 +36,7 @@ class Upstream:
     claims: tuple[Claim, ...]
     """What it may be sent in a minute and at once; none where nothing is said."""
     prices: Prices
+    port: int
 
     async def open(
         self, request: UpstreamRequest, trace: Mapping[str, str]

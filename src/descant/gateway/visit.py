@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -22,6 +22,7 @@ from descant.gateway.limits import Amounts, Limits, Refusal, Reservation
 from descant.gateway.reply import StreamedReply, Tally, WholeReply
 from descant.gateway.routing import Candidate, Router
 from descant.gateway.upstream import MOST_REFUSAL_BYTES, Upstream, read_some, read_whole
+from descant.gateway.watching import AttemptEnd, AttemptSpan, AttemptStart, RequestSpan
 from descant.schema.errors import GarbledAnswer, InputError
 
 _ANSWERED = 200
@@ -55,8 +56,7 @@ class Trip:
     attempts: Attempts
     tried: Try
     tally: Tally
-    trace: Mapping[str, str]
-    """Headers that let the upstream's logs and spans be found."""
+    span: RequestSpan
 
 
 class Visit:
@@ -68,6 +68,7 @@ class Visit:
         self._limits = limits
         self._clock = clock
         self._reservation: Reservation | None = None
+        self._span: AttemptSpan | None = None
         self._is_over = False
         self._begun_s = clock()
 
@@ -119,9 +120,12 @@ class Visit:
 
     async def _ask(self, request: UpstreamRequest) -> WholeReply | StreamedReply:
         trip = self._trip
-        trip.tally.attempts += 1
+        trip.tally.visited.append(trip.upstream.name)
+        self._span = trip.span.attempt(self._start())
+        headers = {"x-request-id": trip.call.id, **self._span.headers}
+        trip.tally.mark("route")
         try:
-            response = await trip.upstream.open(request, trip.trace)
+            response = await trip.upstream.open(request, headers)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise VisitFailed(Reply(outcome_of_error(error))) from error
         try:
@@ -151,6 +155,7 @@ class Visit:
         trip = self._trip
         self._first_byte()
         body = await read_whole(response)
+        trip.tally.mark("upstream")
         answered = trip.upstream.dialect.answer(trip.call, body)
         trip.tally.usage, trip.tally.adapters = answered.usage, answered.adapters
         await self._end(self._reply(response, Outcome.ANSWERED), answered.usage)
@@ -228,6 +233,7 @@ class Visit:
 
     def _first_byte(self) -> None:
         trip, now_s = self._trip, self._clock()
+        trip.tally.mark("upstream_first_byte")
         trip.tally.upstream, trip.tally.first_byte_s = trip.upstream.name, now_s
         self._router.first_byte(trip.candidate, now_s - self._begun_s)
 
@@ -241,9 +247,33 @@ class Visit:
             trip.attempts.release(trip.tried)
         else:
             trip.attempts.note(trip.tried, reply, self._clock())
+        self._end_span(reply, usage)
         self._router.done(trip.candidate, trip.call, usage)
         if self._reservation is not None:
             await self._settle(self._reservation, reply, usage)
+
+    def _start(self) -> AttemptStart:
+        trip = self._trip
+        return AttemptStart(
+            trip.call.operation,
+            trip.upstream.config.dialect,
+            trip.upstream.name,
+            trip.candidate.model,
+            trip.upstream.address.host,
+            trip.upstream.port,
+            len(trip.tally.visited),
+            trip.call.max_tokens,
+            trip.call.is_stream,
+        )
+
+    def _end_span(self, reply: Reply | None, usage: Usage | None) -> None:
+        if self._span is None:
+            return
+        if reply is None:
+            self._span.end(AttemptEnd(error="left"))
+            return
+        error = None if reply.outcome is Outcome.ANSWERED else reply.outcome.value
+        self._span.end(AttemptEnd(reply.status, error, usage))
 
     async def _settle(
         self, reservation: Reservation, reply: Reply | None, usage: Usage | None

@@ -8,16 +8,28 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from aiohttp.web import AppRunner
+
+from descant.gateway.call import PATHS, Call
 from descant.gateway.config import GatewayConfig, load_gateway_config
 from descant.gateway.fleet import Fleet
 from descant.gateway.lasting import Lasting
+from descant.gateway.observing import Observing
 from descant.gateway.routing import Poller
 from descant.gateway.settings import Settings
+from descant.gateway.watching import (
+    RequestSpan,
+    RequestStart,
+    read_trace_context,
+    serve_metrics,
+    worker_port,
+)
 from descant.monitoring import Drain
 from descant.schema.errors import InvalidConfig
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
+_PATH_OF = {operation: path for path, operation in PATHS.items()}
 
 
 class Worker:
@@ -34,6 +46,8 @@ class Worker:
         self._polling: asyncio.Task[None] | None = None
         self._lasting: Lasting | None = None
         self._settings: Settings | None = None
+        self._observing: Observing | None = None
+        self._scraped: AppRunner | None = None
 
     @property
     def lasting(self) -> Lasting:
@@ -56,10 +70,31 @@ class Worker:
         """
         seen = _version(self._path)
         config = load_gateway_config(self._path)
-        self._lasting = Lasting.open(config, self._num_workers)
-        await self._lasting.seed(config)
+        self._lasting = lasting = Lasting.open(config, self._num_workers)
+        await lasting.seed(config)
+        self._observing = await self._observe(config, lasting)
         self._take(config, None)
+        self.observing.watch(lambda: self.settings)
+        self._begin(self.observing.watch_loop())
         self._begin(self._follow(seen))
+
+    @property
+    def observing(self) -> Observing:
+        """What it tells of itself."""
+        assert self._observing is not None, "started"
+        return self._observing
+
+    def begin_span(self, call: Call, headers: Mapping[bytes, bytes]) -> RequestSpan:
+        """Begin the span of a request, in the trace that its headers name."""
+        told = {
+            name: headers[name.encode()].decode("latin-1")
+            for name in ("traceparent", "tracestate")
+            if name.encode() in headers
+        }
+        path = _PATH_OF[call.operation]
+        parent = read_trace_context(told) if told else None
+        start = RequestStart(call.id, call.operation, path, call.caller.tenant, parent)
+        return self.lasting.tracing.begin(start)
 
     async def stop(self) -> None:
         """Close everything; requests are over by now."""
@@ -67,6 +102,8 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._scraped is not None:
+            await self._scraped.cleanup()
         await self.settings.fleet.close()
         await self.lasting.close()
 
@@ -74,6 +111,21 @@ class Worker:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _observe(self, config: GatewayConfig, lasting: Lasting) -> Observing:
+        """Tell metrics on the first port of the workers' that no other worker has."""
+        base = config.server.metrics_port
+        if base is None:
+            return Observing(lasting, config, 0)
+        for number in range(self._num_workers):
+            observing = Observing(lasting, config, number)
+            try:
+                port = worker_port(base, number)
+                self._scraped = await serve_metrics(observing.registry, "127.0.0.1", port)
+            except OSError:
+                continue
+            return observing
+        raise InvalidConfig(f"All ports from {base} on are taken.", field="server.metrics_port")
 
     async def _follow(self, seen: tuple[int, ...] | None) -> None:
         while True:

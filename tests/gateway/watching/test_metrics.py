@@ -130,7 +130,7 @@ def test_upstreams_and_ledger_are_asked_when_the_metrics_are() -> None:
     assert read("upstream_cooldown_seconds", upstream="far") == 7.5
     assert read("upstream_breaker", upstream="far", state="open") == 1
     assert read("upstream_breaker", upstream="far", state="closed") == 0
-    assert (read("ledger_lag_seconds"), read("ledger_dropped_total")) == (0.25, 3)
+    assert (read("ledger_waiting_bytes"), read("ledger_dropped_total")) == (250, 3)
     standing.clear()
     assert not any(name == "descant_gateway_upstream_in_flight" for name, _ in samples(registry))
 

@@ -46,6 +46,11 @@ class Cooldowns:
         cooldown = self._models.get(model)
         return 0.0 if cooldown is None else cooldown.wait_s(now_s)
 
+    def longest_s(self, now_s: float) -> float:
+        """Return the seconds for which anything at all is held back; 0 if nothing is."""
+        waits = (cooldown.wait_s(now_s) for cooldown in list(self._models.values()))
+        return max(self._whole.wait_s(now_s), max(waits, default=0.0))
+
     def refuse_all(self, wait_s: float, now_s: float) -> None:
         """Let nothing pass here for `wait_s`."""
         self._whole.extend(wait_s, now_s)

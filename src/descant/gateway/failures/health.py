@@ -58,6 +58,10 @@ class UpstreamHealth:
         wait_s = max(throttled_s, broken_s)
         return Refused(wait_s, is_throttled=throttled_s > broken_s) if wait_s > 0 else None
 
+    def cooldown_s(self, now_s: float) -> float:
+        """Return what is left of the upstream's longest cooldown; 0 is none."""
+        return self._cooldowns.longest_s(now_s)
+
     def admits(self, model: str, tokens: int, now_s: float) -> Admitted | Refused:
         """Return a permit for one attempt, and set its share aside, or when to ask again.
 

@@ -147,10 +147,10 @@ class GatewayCollector(Collector):
     def _ledger(self) -> Iterator[Metric]:
         ledger = self._tallies.ledger()
         yield self._gauge(
-            "ledger_lag_seconds",
-            "Age of the oldest record not yet written.",
+            "ledger_waiting_bytes",
+            "Records on the local disk that the database has not yet.",
             (),
-            [((), ledger.lag_s)],
+            [((), ledger.waiting_bytes)],
         )
         yield self._counter("ledger_dropped", "Records lost.", (), [((), ledger.dropped)])
 

@@ -11,7 +11,6 @@ NO_UPSTREAM = "none"
 """Stands for the upstream of what was refused or answered from the cache."""
 
 Event = Literal["attempt", "retry", "hedge", "hedge_won"]
-BreakerState = Literal["closed", "half_open", "open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +47,14 @@ class UpstreamFigures:
     in_flight: int
     cooldown_s: float
     """What is left of it; 0 is none."""
-    breaker: BreakerState
+    breaker: str
+    """``closed``, ``half_open`` or ``open``."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerFigures:
     """Where the ledger stands."""
 
-    lag_s: float
-    """The age of the oldest record that is not yet written."""
+    waiting_bytes: int
+    """On the local disk, for the database."""
     dropped: int

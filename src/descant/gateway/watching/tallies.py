@@ -69,4 +69,4 @@ class Tallies:
         self.loop_lag = Histogram(_LAG_SECONDS)
         self.in_flight = 0
         self.upstreams: Callable[[], Iterable[UpstreamFigures]] = tuple
-        self.ledger: Callable[[], LedgerFigures] = partial(LedgerFigures, 0.0, 0)
+        self.ledger: Callable[[], LedgerFigures] = partial(LedgerFigures, 0, 0)
