@@ -164,6 +164,23 @@ def test_people_look_at_what_nobody_was_sure_of_and_the_answer_says_so() -> None
     assert answer.answered_by == {"a": "small"}
 
 
+def test_people_look_at_indicators_that_nobody_answered_too() -> None:
+    small = scorecard({"a": ("yes", 0.99), "b": ("no", 0.5)})
+    models = Models({"small": small, "large": UpstreamFailed("down")})
+    asked = call("scores", conversation={}, indicators=["a", "b", "c"])
+    answer = run(cascade(SURE, LARGE, human=True), asked, models)
+    assert answer.needs_review == ("b", "c")
+    assert labels(answer) == {"a": "yes", "b": "no", "c": None}
+    assert "upstream_failed" in answer.body["answers"][2]["unanswered"]
+    assert [each.get("needs_review") for each in answer.body["answers"]] == [None, True, True]
+
+
+def test_people_are_not_asked_where_no_model_said_anything() -> None:
+    models = Models({"small": ContextTooLong("long"), "large": UpstreamFailed("down")})
+    with pytest.raises(UpstreamFailed, match="down"):
+        run(cascade(SURE, LARGE, human=True), call("scores", indicators=["a"]), models)
+
+
 def test_people_get_the_last_answer_there_is_when_later_models_fail() -> None:
     models = Models({"small": chat("hm", 0.5), "large": UpstreamFailed("down")})
     answer = run(cascade(SURE, LARGE, human=True), call("chat", messages=[]), models)

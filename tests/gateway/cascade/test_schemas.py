@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from descant.gateway.cascade import Cascade, CascadeAnswer, CascadeConfig, Thresholds
-from descant.gateway.cascade.acceptance import compile_schema
-from descant.schema.errors import InputError, InvalidConfig
+from descant.gateway.cascade import Cascade, CascadeAnswer, CascadeConfig, StageConfig, Thresholds
+from descant.gateway.cascade.acceptance import Acceptance, compile_schema
+from descant.schema.errors import InputError, InvalidConfig, MissingDependency
 from tests.gateway.cascade.scripted import Models, Stage, call, chat, stage
 
 SCHEMA = {
@@ -80,6 +81,15 @@ def test_a_schema_is_not_fetched_from_anywhere(schema: dict[str, Any]) -> None:
     asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     with pytest.raises(InputError, match="response_format"):
         ask(stage("small", "schema"), chat("[]"), response_format=asked)
+
+
+def test_without_the_package_it_says_what_to_install_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
+    with pytest.raises(MissingDependency, match="jsonschema-rs"):
+        Acceptance("small", StageConfig(("schema",)), Thresholds())
+    Acceptance("small", StageConfig(("nonempty",)), Thresholds())
 
 
 def test_a_pattern_takes_no_more_than_linear_time() -> None:

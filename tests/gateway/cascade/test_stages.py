@@ -23,7 +23,7 @@ from descant.gateway.cascade import (
     UnitThresholds,
     load_thresholds,
 )
-from descant.schema.errors import InvalidConfig
+from descant.schema.errors import InvalidConfig, StorageFull
 from tests.gateway.cascade.scripted import call, chat
 
 
@@ -140,6 +140,14 @@ def test_two_queues_on_one_file_lose_nothing(tmp_path: Path) -> None:
     one.close()
     two.close()
     assert len([json.loads(line) for line in (tmp_path / "q").read_text().splitlines()]) == 100
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_said() -> None:
+    queue = ReviewQueue(Path("/dev/full"))
+    with pytest.raises(StorageFull):
+        queue.append(call("chat", messages=[]), chat("hm"), ("answer",))
+    queue.close()
 
 
 def test_a_queue_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:

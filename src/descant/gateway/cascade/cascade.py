@@ -228,13 +228,12 @@ class _Course:
         self._steps.append(Step(model, time_s, usage, cost_nano, settled, why))
 
     def end(self, unsettled: Literal["fail", "human"]) -> CascadeAnswer:
-        open_units = self.pending or ()
-        review = tuple(unit for unit in open_units if unit in self._last)
-        if unsettled == "fail":
-            review = ()
+        # People are asked where there is something to look at: an answer, if not to everything.
+        has_answer = unsettled == "human" and self._bodies
+        review = tuple(self.pending or ()) if has_answer else ()
         if not self._settled and not review and (self._error or not self._is_scorecard):
             raise self._error or UpstreamFailed("No model of the cascade was sure of its answer.")
-        body = self._body({unit: for_review(self._last[unit]) for unit in review})
+        body = self._body({unit: for_review(self._best(unit)) for unit in review})
         return CascadeAnswer(body, self._answered_by, tuple(self._steps), review)
 
     @property
@@ -251,6 +250,10 @@ class _Course:
             return merge_scorecards(self._bodies, self._order or (), {**unanswered, **given})
         body = dict(given[TEXT_UNIT])
         return body if asked_for_logprobs(self.call) else without_logprobs(body)
+
+    def _best(self, unit: str) -> Json:
+        """Return what was said last, however unsure."""
+        return self._last[unit] if unit in self._last else self._unanswered(unit)
 
     def _unanswered(self, unit: str) -> Json:
         """Return the answer that says why there is none."""
