@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -41,6 +40,7 @@ from benchmarks.star.machine import describe
 RESULTS = Path(__file__).parents[2] / "results"
 GOOD_SHARE = 0.99
 SEEDS = (11, 12)
+SWEEP_NAME = "sweep"
 SWEEP = (15.0, 25.0, 35.0, 50.0, 65.0)
 LOWEST, HIGHEST = 12.0, 100.0
 """Where the highest rate is looked for."""
@@ -56,6 +56,7 @@ POLICIES: dict[str, Callable[[World, Clock], Policy]] = {
         [Routed(world.names, world.traffic, clock) for _ in range(3)]
     ),
 }
+BASIC = ("round robin", "least in flight", "routed")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Scenario:
     name: str
     meaning: str
     world: World
+    seeds: tuple[int, ...] = SEEDS[:1]
+    policies: tuple[str, ...] = BASIC
 
 
 def _scenarios() -> tuple[Scenario, ...]:
@@ -72,8 +75,10 @@ def _scenarios() -> tuple[Scenario, ...]:
     people = World(warm_up_s=240.0)
     one_turn = Traffic(mean_turns=1.0, max_turns=1)
     return (
-        Scenario("tools", "3 s between turns, as where a program asks", tools),
-        Scenario("people", "15 s between turns, as where a person asks", people),
+        Scenario(
+            "tools", "3 s between turns, as where a program asks", tools, SEEDS, tuple(POLICIES)
+        ),
+        Scenario("people", "15 s between turns, as where a person asks", people, SEEDS),
         Scenario(
             "one turn", "nothing said twice but the instructions", replace(tools, traffic=one_turn)
         ),
@@ -152,36 +157,45 @@ def highest(world: World, policy: str, seed: int) -> Outcome:
 
 
 def main() -> None:
-    """Run all scenarios, print and write the tables."""
+    """Run scenarios; each is written as soon as it is done, in the place of what was there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    names = [each.name for each in _scenarios()]
+    parser.add_argument("scenarios", nargs="*", default=[*names, SWEEP_NAME])
     args = parser.parse_args()
-    started = time.perf_counter()
-    scenarios = _scenarios()
+    for scenario in _scenarios():
+        if scenario.name in args.scenarios:
+            _write("highest", scenario.name, _highest_row(scenario))
+    if SWEEP_NAME in args.scenarios:
+        for rate in SWEEP:
+            _write(SWEEP_NAME, f"{rate:g}", _sweep_row(_scenarios()[0].world, rate))
+
+
+def _write(table: str, row_name: str, row: dict[str, Any]) -> None:
+    path = RESULTS / "gateway_goodput.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
     result = {
         **describe(),
         "good_share": GOOD_SHARE,
-        "seeds": list(args.seeds),
         "slo": asdict(Slo()),
         "hardware": asdict(Hardware()),
         "traffic": asdict(Traffic()),
-        "highest": [
-            _highest_row(each, args.seeds if place < 2 else args.seeds[:1])
-            for place, each in enumerate(scenarios)
-        ],
-        "sweep": [_sweep_row(scenarios[0].world, rate, args.seeds[0]) for rate in SWEEP],
-        "seconds": round(time.perf_counter() - started, 1),
+        "highest": before.get("highest", {}),
+        "sweep": before.get("sweep", {}),
     }
-    (RESULTS / "gateway_goodput.json").write_text(json.dumps(result, indent=1) + "\n")
-    text = _text(result)
-    (RESULTS / "gateway_goodput.md").write_text(text)
-    print(text)
+    result[table][row_name] = row
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.with_suffix(".md").write_text(_text(result))
+    print(row_name, json.dumps(row), flush=True)
 
 
-def _highest_row(scenario: Scenario, seeds: list[int]) -> dict[str, Any]:
-    row: dict[str, Any] = {"scenario": scenario.name, "meaning": scenario.meaning}
-    for policy in POLICIES:
-        found = [highest(scenario.world, policy, seed) for seed in seeds]
+def _highest_row(scenario: Scenario) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "meaning": scenario.meaning,
+        "seeds": scenario.seeds,
+        "world": asdict(scenario.world),
+    }
+    for policy in scenario.policies:
+        found = [highest(scenario.world, policy, seed) for seed in scenario.seeds]
         row[policy] = {
             "good_per_s": round(mean(each.good for each in found), 1),
             "by_seed": [round(each.good, 1) for each in found],
@@ -198,56 +212,53 @@ def _ratio(row: dict[str, Any], one: str, other: str) -> float:
     return round(float(row[one]["good_per_s"] / row[other]["good_per_s"]), 2)
 
 
-def _sweep_row(world: World, rate: float, seed: int) -> dict[str, Any]:
-    found = {policy: outcome(world, policy, rate, seed) for policy in POLICIES}
-    return {"requests_per_s": rate} | {
+def _sweep_row(world: World, rate: float) -> dict[str, Any]:
+    found = {policy: outcome(world, policy, rate, SEEDS[0]) for policy in POLICIES}
+    return {
         policy: {"good_per_s": round(each.good, 1), "good_share": round(each.good_share, 4)}
         for policy, each in found.items()
     }
 
 
 def _text(result: dict[str, Any]) -> str:
+    slo = result["slo"]
     lines = [
         "# Goodput of adapter- and prefix-aware routing (simulated)",
         "",
-        f"Four simulated engines (Llama 3.1 8B on an H100, by roofline), 60 adapters, 16 slots each. "
-        f"Good: first token within {result['slo']['first_token_s']:g} s, then "
-        f"{1000 * result['slo']['token_s']:g} ms a token in the mean. Virtual time; seeds "
-        f"{', '.join(map(str, result['seeds']))}; commit {result['commit']}, {result['date']}. "
-        "Every assumption is said in `benchmarks/gateway/goodput/`.",
+        "Four simulated engines (Llama 3.1 8B on an H100, by roofline), 60 adapters, 16 slots each. "
+        f"Good: first token within {slo['first_token_s']:g} s, then {1000 * slo['token_s']:g} ms a "
+        f"token in the mean. Virtual time; commit {result['commit']}, {result['date']}. Every "
+        "assumption is said in `benchmarks/gateway/goodput/`.",
         "",
         f"Good answers a second at the highest rate of which {result['good_share']:.0%} are good:",
         "",
-        f"| scenario | {' | '.join(POLICIES)} | routed / round robin | / least in flight |",
-        "|---|" + "--:|" * (len(POLICIES) + 2),
+        f"| scenario | seeds | {' | '.join(POLICIES)} | routed / round robin | / least in flight |",
+        "|---|--:|" + "--:|" * (len(POLICIES) + 2),
     ]
+    order = [each.name for each in _scenarios()]
+    rows = {name: result["highest"][name] for name in order if name in result["highest"]}
+    for name, row in rows.items():
+        rates = " | ".join(f"{row[p]['good_per_s']:.1f}" if p in row else "" for p in POLICIES)
+        lines.append(
+            f"| {name}: {row['meaning']} | {len(row['seeds'])} | {rates} "
+            f"| {row['routed_over_round_robin']:.2f} | {row['routed_over_least_in_flight']:.2f} |"
+        )
+    lines += ["", "What the engines did at these rates:", ""]
+    lines += ["| scenario | policy | adapters loaded a second | prompt tokens not in a cache |"]
+    lines += ["|---|---|--:|--:|"]
     lines += [
-        f"| {row['scenario']}: {row['meaning']} | "
-        + " | ".join(f"{row[policy]['good_per_s']:.1f}" for policy in POLICIES)
-        + f" | {row['routed_over_round_robin']:.2f} | {row['routed_over_least_in_flight']:.2f} |"
-        for row in result["highest"]
+        f"| {name} | {p} | {row[p]['adapter_loads_per_s']:.2f} | {row[p]['read_share']:.0%} |"
+        for name, row in rows.items()
+        for p in POLICIES
+        if p in row
     ]
-    first = result["highest"][0]
-    lines += ["", f"What the engines did at these rates ({first['scenario']}):", ""]
-    lines += [
-        "| policy | adapters loaded a second | prompt tokens read, not cached |",
-        "|---|--:|--:|",
-    ]
-    lines += [
-        f"| {policy} | {first[policy]['adapter_loads_per_s']:.2f} | {first[policy]['read_share']:.0%} |"
-        for policy in POLICIES
-    ]
-    lines += [
-        "",
-        f"Good answers a second, by the rate of requests ({first['scenario']}, one seed):",
-        "",
-    ]
+    lines += ["", f"Good answers a second by the rate of requests ({order[0]}, one seed):", ""]
     lines += [f"| requests/s | {' | '.join(POLICIES)} |", "|--:|" + "--:|" * len(POLICIES)]
     lines += [
-        f"| {row['requests_per_s']:g} | "
+        f"| {rate} | "
         + " | ".join(f"{row[p]['good_per_s']:.1f} ({row[p]['good_share']:.0%})" for p in POLICIES)
         + " |"
-        for row in result["sweep"]
+        for rate, row in sorted(result["sweep"].items(), key=lambda item: float(item[0]))
     ]
     return "\n".join(lines) + "\n"
 
