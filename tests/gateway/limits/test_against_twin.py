@@ -110,7 +110,7 @@ def test_every_answer_is_the_twins(
     run_state_machine_as_test(
         type("OfThisPlace", (AnswersOfBoth,), {"new_place": staticmethod(new_place)}),
         settings=settings(
-            max_examples=40 if is_redis else 100,
+            max_examples=40 if is_redis else 60,
             stateful_step_count=40,
             deadline=None,
             # Every step costs Redis a round trip: a failure is shown as it was found.

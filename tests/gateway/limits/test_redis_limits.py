@@ -129,12 +129,16 @@ def test_what_was_given_up_is_not_taken_later(
     shared_redis: RedisServer, store: redis.Redis
 ) -> None:
     async def ask() -> None:
-        async with workers(shared_redis, 1) as (limits,):
-            # The first reservation of a second process of that name: its ending came first.
-            store.set("{descant}::worker-0-0", "void", ex=60)
-            with pytest.raises(ConnectionError, match="given up"):
-                await limits.reserve((CLAIM,), Amounts(tokens=100))
+        async with workers(shared_redis, 1) as (limits,), workers(shared_redis, 1) as (late,):
+            asking = asyncio.create_task(limits.reserve((CLAIM,), Amounts(tokens=100)))
+            await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
             await until(lambda: limits.unsaid == 0)
+            # The same worker's same question, held up on its way until now.
+            with pytest.raises(ConnectionError, match="given up"):
+                await late.reserve((CLAIM,), Amounts(tokens=100))
+            await until(lambda: late.unsaid == 0)
             assert isinstance(await limits.reserve((CLAIM,), Amounts(tokens=100)), Reservation)
 
     asyncio.run(ask())
