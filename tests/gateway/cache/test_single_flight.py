@@ -287,3 +287,46 @@ def test_a_chunk_larger_than_the_bound_still_passes() -> None:
         assert len(await read(SingleFlight[int](40).join(KEY, work, 1.0))) == 2
 
     asyncio.run(main())
+
+
+def test_what_is_done_after_the_end_delays_nobody_and_is_not_cancelled() -> None:
+    async def main() -> None:
+        kept = asyncio.Event()
+        done = []
+
+        async def work(flight: Flight[int]) -> None:
+            flight.begin(200)
+            await flight.write(b"a")
+            flight.finish()
+            await kept.wait()
+            done.append(True)
+
+        flights = SingleFlight[int](1000)
+        assert await read(flights.join(KEY, work, 1.0)) == [b"a"]
+        late = flights.join(KEY, work, 1.0)
+        assert not late.is_first
+        assert await read(late) == [b"a"]
+        kept.set()
+        await settle()
+        assert done == [True]
+        again = flights.join(KEY, work, 1.0)
+        assert again.is_first
+        again.leave()
+
+    asyncio.run(main())
+
+
+def test_an_error_after_the_end_is_logged_and_spoils_no_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(flight: Flight[int]) -> None:
+        flight.begin(200)
+        flight.finish()
+        raise OSError("no room")
+
+    async def main() -> None:
+        assert await read(SingleFlight[int](1000).join(KEY, work, 1.0)) == []
+        await settle()
+
+    asyncio.run(main())
+    assert "no room" in caplog.text
