@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -58,6 +60,21 @@ def filled(**more: Any) -> SemanticCache:
     semantic = cache(**more)
     semantic.keep(ask(semantic, chat("parcel where is it")), answer("On its way."))
     return semantic
+
+
+def test_without_numpy_it_says_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["numpy"] = None
+import descant.gateway.cache
+from descant.schema.errors import MissingDependency
+try:
+    import descant.gateway.cache.semantic
+except MissingDependency as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install numpy" in done.stdout
 
 
 def test_a_question_that_means_the_same_gets_the_answer() -> None:

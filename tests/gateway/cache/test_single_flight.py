@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from itertools import permutations, product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from descant.gateway.cache import Flight, Seat, SingleFlight
 from descant.schema.errors import ClientGone, ServerStopping, TooBusy
@@ -287,3 +290,107 @@ def test_a_chunk_larger_than_the_bound_still_passes() -> None:
         assert len(await read(SingleFlight[int](40).join(KEY, work, 1.0))) == 2
 
     asyncio.run(main())
+
+
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["join", "read", "read", "leave", "pause"]), st.integers(0, 3)),
+    max_size=60,
+)
+
+
+@given(MOVES)
+def test_however_fast_they_read_each_gets_everything_in_order_or_is_told(
+    moves: list[tuple[str, int]],
+) -> None:
+    async def main() -> None:
+        flights, whole = SingleFlight[int](40), [b"%04d" % number for number in range(25)]
+        seats: list[Seat[int]] = []
+        readers: list[AsyncIterator[bytes]] = []
+        got: list[list[bytes]] = []
+        for what, which in [*moves, ("join", 0)]:
+            if what == "join":
+                seats.append(flights.join(KEY, writer(25, []), 1.0))
+                readers.append(aiter(seats[-1]))
+                got.append([])
+            elif what == "pause":
+                await settle()
+            elif which < len(seats):
+                await (take if what == "read" else leave)(seats[which], readers[which], got[which])
+        results = await asyncio.gather(
+            *[finish(*one) for one in zip(seats, readers, got, strict=True)]
+        )
+        for chunks, is_whole in zip(got, results, strict=True):
+            assert chunks == (whole if is_whole else whole[: len(chunks)])
+        assert any(results)
+        await settle()
+        assert not flights._open
+        assert not flights._tasks
+
+    asyncio.run(main())
+
+
+async def take(seat: Seat[int], chunks: AsyncIterator[bytes], got: list[bytes]) -> None:
+    del seat
+    with suppress(StopAsyncIteration, ClientGone):
+        got.append(await anext(chunks))
+
+
+async def leave(seat: Seat[int], chunks: AsyncIterator[bytes], got: list[bytes]) -> None:
+    del got
+    await chunks.aclose()  # type: ignore[attr-defined]  # it is an asynchronous generator
+    seat.leave()
+
+
+async def finish(seat: Seat[int], chunks: AsyncIterator[bytes], got: list[bytes]) -> bool:
+    """Return whether it got everything; who was cut off or has left did not."""
+    try:
+        async for chunk in chunks:
+            got.append(chunk)
+    except ClientGone:
+        return False
+    finally:
+        seat.leave()
+    return len(got) == 25
+
+
+def test_what_is_done_after_the_end_delays_nobody_and_is_not_cancelled() -> None:
+    async def main() -> None:
+        kept = asyncio.Event()
+        done = []
+
+        async def work(flight: Flight[int]) -> None:
+            flight.begin(200)
+            await flight.write(b"a")
+            flight.finish()
+            await kept.wait()
+            done.append(True)
+
+        flights = SingleFlight[int](1000)
+        assert await read(flights.join(KEY, work, 1.0)) == [b"a"]
+        late = flights.join(KEY, work, 1.0)
+        assert not late.is_first
+        assert await read(late) == [b"a"]
+        kept.set()
+        await settle()
+        assert done == [True]
+        again = flights.join(KEY, work, 1.0)
+        assert again.is_first
+        again.leave()
+
+    asyncio.run(main())
+
+
+def test_an_error_after_the_end_is_logged_and_spoils_no_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(flight: Flight[int]) -> None:
+        flight.begin(200)
+        flight.finish()
+        raise OSError("no room")
+
+    async def main() -> None:
+        assert await read(SingleFlight[int](1000).join(KEY, work, 1.0)) == []
+        await settle()
+
+    asyncio.run(main())
+    assert "no room" in caplog.text

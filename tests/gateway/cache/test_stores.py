@@ -118,6 +118,53 @@ def test_large_answers_and_what_others_wrote_are_not_taken(redis_port: int) -> N
     asyncio.run(main())
 
 
+def test_a_reply_that_belongs_to_another_request_is_not_taken(redis_port: int) -> None:
+    async def main() -> None:
+        async with client(redis_port) as one:
+            store = RedisStore(one, PATIENT, Clock())
+            await store.put(b"theirs", answer(), 60)
+            value = await one.get(PATIENT.prefix + b"theirs".hex())
+            assert isinstance(value, bytes)
+            await one.set(PATIENT.prefix + b"mine".hex(), value)
+            assert await store.get(b"mine") is None
+            assert await store.get(b"theirs") == answer()
+            assert store.counts.failed == 1
+
+    asyncio.run(main())
+
+
+def test_a_reply_that_comes_too_late_is_nobodys_answer() -> None:
+    """Two commands share a connection; the first one's reply arrives after its timeout."""
+
+    async def main() -> None:
+        late = asyncio.Event()
+        value = b"first" + answer("Of the first.").to_bytes()
+        reply = b"$%d\r\n%s\r\n" % (len(value), value)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(4096):
+                if b"GET" in data:
+                    if b"first".hex().encode() in data:
+                        await late.wait()
+                    writer.write(reply)
+                else:
+                    writer.write(b"+OK\r\n" * data.count(b"*"))
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        clock = Clock()
+        async with server, client(port) as slow:
+            store = RedisStore(slow, replace(PATIENT, timeout_s=0.2), clock)
+            assert await store.get(b"first") is None
+            late.set()
+            clock.now_s = PATIENT.pause_s
+            assert await store.get(b"second") is None
+            assert store.counts.failed == 2
+
+    asyncio.run(main())
+
+
 def test_without_redis_a_request_goes_on_and_it_is_counted() -> None:
     async def main() -> None:
         clock = Clock()

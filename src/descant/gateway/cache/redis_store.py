@@ -38,7 +38,7 @@ class RedisStoreConfig:
 
 
 class RedisStore:
-    """An `AnswerStore` over a client of its own or one that limits use too."""
+    """An `AnswerStore` over a client that returns bytes (``decode_responses`` off)."""
 
     def __init__(self, client: Redis, config: RedisStoreConfig, clock: Callable[[], float]):
         self.counts = CacheCounts()
@@ -50,14 +50,14 @@ class RedisStore:
     async def get(self, key: bytes) -> CachedAnswer | None:
         """Return the answer kept under the key; None too where Redis does not answer in time."""
         value = await self._ask(lambda: self._client.get(self._name(key)))
-        answer = None if value is None else self._read(value)
+        answer = None if value is None else self._read(key, value)
         self.counts.hits += answer is not None
         self.counts.misses += answer is None
         return answer
 
     async def put(self, key: bytes, answer: CachedAnswer, ttl_s: float) -> None:
         """Keep the answer for so long, if it is small enough and Redis answers."""
-        value = answer.to_bytes()
+        value = key + answer.to_bytes()
         if len(value) > self._config.most_value_bytes:
             self.counts.refused += 1
             return
@@ -79,10 +79,12 @@ class RedisStore:
             _log.warning("The shared cache does not answer: %r.", error)
             return None
 
-    def _read(self, value: bytes | str) -> CachedAnswer | None:
-        whole = value.encode() if isinstance(value, str) else value
+    def _read(self, key: bytes, value: bytes | str) -> CachedAnswer | None:
         try:
-            return CachedAnswer.from_bytes(whole)
+            # A reply that belongs to another command must never become somebody's answer.
+            if not isinstance(value, bytes) or not value.startswith(key):
+                raise ValueError("another answer's value")
+            return CachedAnswer.from_bytes(value[len(key) :])
         except ValueError:
             self.counts.failed += 1
             return None

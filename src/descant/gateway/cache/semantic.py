@@ -2,7 +2,8 @@
 
 Only the last user message is compared by meaning. Everything else, from the tenant to the system
 prompt, the earlier turns and the decoding, is the hard key of a partition (`split_free_text`), and
-partitions never see each other. Whether a match is served is up to a `FalseHitGate`.
+partitions never see each other. Whether a match is served is up to a `FalseHitGate`. Only calls that
+`plan_cache` lets read and store belong here.
 
 ::
 

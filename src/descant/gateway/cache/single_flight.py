@@ -11,12 +11,14 @@ upstream waits for the readers; but a reader that keeps the others waiting is cu
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
 from descant.schema.errors import ClientGone, ServerStopping
 
+_log = logging.getLogger(__name__)
 Head = TypeVar("Head")
 
 
@@ -48,7 +50,7 @@ class Flight(Generic[Head]):
     @property
     def is_open(self) -> bool:
         """Whether who joins now would still get everything from the first byte."""
-        return not self._has_ended and self._num_dropped == 0
+        return self._num_dropped == 0
 
     def begin(self, head: Head) -> None:
         """Tell everybody what comes before the first byte: status and headers."""
@@ -66,6 +68,15 @@ class Flight(Generic[Head]):
         self._chunks.append(chunk)
         self._held_bytes += len(chunk)
         self._wake()
+
+    def finish(self) -> None:
+        """Tell everybody that nothing more comes.
+
+        What the work does afterwards, such as keeping the answer, delays nobody and is not cancelled
+        when all have left; until it is done, who joins gets everything at once.
+        """
+        self._on_empty = lambda: None
+        self._end(None)
 
     def _end(self, error: BaseException | None) -> None:
         self._error = error
@@ -180,8 +191,9 @@ class SingleFlight(Generic[Head]):
     def join(self, key: bytes, work: Work[Head], deadline_s: float) -> Seat[Head]:
         """Take a seat in the flight of this key; `work` makes one where there is none.
 
-        `work` calls `Flight.begin` once and `Flight.write` for every chunk. To leave no gap it puts
-        the answer into the cache before it returns. `deadline_s` is when this caller gives up.
+        `work` calls `Flight.begin` once, `Flight.write` for every chunk, and then `Flight.finish`; to
+        leave no gap it puts the answer into the cache before it returns. `deadline_s` is when this
+        caller gives up.
         """
         flight = self._open.get(key)
         if flight is not None and flight.is_open:
@@ -208,7 +220,11 @@ class SingleFlight(Generic[Head]):
         def land(task: asyncio.Task[None]) -> None:
             forget()
             self._tasks.discard(task)
-            flight._end(_outcome(task))
+            error = _outcome(task)
+            if not flight._has_ended:
+                flight._end(error)
+            elif error is not None:
+                _log.error("After an answer was given: %r.", error)
 
         def abandon() -> None:
             forget()
