@@ -1,4 +1,4 @@
-"""Resident memory of a process and all that it started, over time."""
+"""Resident memory, and processor time, of a process and all that it started."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _EVERY_S = 0.5
 
 
@@ -48,6 +49,11 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process and its children, at all depths, have taken."""
+    return sum(_own_cpu_seconds(each) for each in [pid, *descendants(pid)])
+
+
 @contextlib.contextmanager
 def watching(pid: int) -> Iterator[MemoryWatch]:
     """Sample for the length of the block."""
@@ -73,3 +79,12 @@ def _own_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
     except (FileNotFoundError, ProcessLookupError):
         return 0
+
+
+def _own_cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    user, system = fields[11:13]
+    return (int(user) + int(system)) / _TICKS_PER_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from benchmarks.gateway.load import (
     chat_body,
     percentile,
 )
-from benchmarks.gateway.memory import resident_bytes, watching
+from benchmarks.gateway.memory import cpu_seconds, resident_bytes, watching
 from benchmarks.gateway.mocks import MockProcess
 
 BODIES = 64
@@ -89,8 +90,11 @@ def many_clients(bench: Bench) -> dict[str, Any]:
 def capacity(bench: Bench) -> dict[str, Any]:
     """Return the requests a second with 64 clients and an upstream that takes no time."""
     bench.mock.turn(latency={"fixed_s": 0.0})
+    before_s = _cpu_seconds(bench)
     rounds = [bench.drive(bench.gateway.url, ClosedLoop(CLIENTS)) for _ in range(bench.rounds)]
+    cpu_s = _cpu_seconds(bench) - before_s
     return {
+        "cpu_s_per_request": cpu_s / max(1, sum(each.good for each in rounds)),
         "rate": _median([each.rate for each in rounds]),
         "direct_rate": bench.drive(bench.mock.url, ClosedLoop(CLIENTS)).rate,
         "failed": sum(each.bad for each in rounds),
@@ -211,6 +215,11 @@ def _rung(rate: float, direct: Measured, via: Measured) -> dict[str, Any]:
 
 def _holds(rung: dict[str, Any], bound_s: float) -> bool:
     return not rung["failed"] and rung["kept_up"] and rung["added_p99_s"] <= bound_s
+
+
+def _cpu_seconds(bench: Bench) -> float:
+    """Return what the gateway has taken so far; nan where it was not started here."""
+    return math.nan if bench.gateway.pid is None else cpu_seconds(bench.gateway.pid)
 
 
 def _median(values: Sequence[float]) -> float:

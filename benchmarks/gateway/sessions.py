@@ -30,11 +30,14 @@ class Tally:
     tries: Counter[int] = field(default_factory=Counter)
     """Answered questions by how often they had been asked."""
     told_s: list[float] = field(default_factory=list)
+    answered_s: list[float] = field(default_factory=list)
+    """How long each good answer took, without the times it was refused before."""
 
     def note(self, answer: Answer) -> None:
         """Count one."""
         if answer.is_good:
             self.good += 1
+            self.answered_s.append(answer.ended_s - answer.sent_s)
         elif answer.error is None and answer.status in _REFUSALS:
             self.refused += 1
             if answer.retry_after_s is None:

@@ -56,6 +56,7 @@ FIGURES = (
     _ms("added p50, 64 clients, 20 ms upstream", "many_clients", "added_p50_s"),
     _ms("added p99, 64 clients, 20 ms upstream", "many_clients", "added_p99_s", must=40.0),
     Figure("requests/s on one core", ("capacity", "rate"), "", 1.0, 1000.0, is_floor=True),
+    _ms("processor time a request then", "capacity", "cpu_s_per_request"),
     _count("failed meanwhile", "capacity", "failed", must=0.0),
     _ms("added time to first token, p50", "streams", "added_first_p50_s", must=2.0),
     _ms("added time to first token, p99", "streams", "added_first_p99_s"),

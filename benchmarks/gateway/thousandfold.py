@@ -27,8 +27,9 @@ import uvloop
 from benchmarks.gateway.checks import Check, publish
 from benchmarks.gateway.child import stop_on_sigterm
 from benchmarks.gateway.gateways import MODEL, Descant, Gateway, Place, Running, Upstream
-from benchmarks.gateway.load import Answer, Target, chat_body
+from benchmarks.gateway.load import Answer, Target, chat_body, percentile
 from benchmarks.gateway.load.pool import Pool
+from benchmarks.gateway.memory import cpu_seconds
 from benchmarks.gateway.mocks import MockProcess, mocks_up
 from benchmarks.gateway.peers.litellm_proxy import LiteLLM
 from benchmarks.gateway.sessions import Sessions
@@ -106,7 +107,9 @@ async def _run(running: Running, mocks: Sequence[MockProcess], course: Course) -
     target = Target(f"{running.url}/v1/chat/completions", bodies, running.headers)
     pool = Pool(target.address, 2 * course.sessions)
     sessions = Sessions(pool, target.requests(), think_s=1.0, timeout_s=60.0)
+    cpu_s, started_s = _cpu_seconds(running), time.monotonic()
     timeline, states = await _crowd(sessions, mocks, course)
+    cpu_share = (_cpu_seconds(running) - cpu_s) / (time.monotonic() - started_s)
     sample = await _sample(sessions)
     pool.close()
     tally = sessions.tally
@@ -116,6 +119,9 @@ async def _run(running: Running, mocks: Sequence[MockProcess], course: Course) -
         "refused_untold": tally.untold,
         "failures": dict(tally.failures),
         "told_s": _spread(tally.told_s),
+        "answered_p50_s": percentile(tally.answered_s, 0.5),
+        "answered_p99_s": percentile(tally.answered_s, 0.99),
+        "gateway_cpu_share": round(cpu_share, 3),
         "tries": {str(count): questions for count, questions in sorted(tally.tries.items())},
         "sample": sample,
         "upstreams": states,
@@ -202,7 +208,9 @@ def _checks(seen: dict[str, Any], course: Course) -> list[Check]:
         Check(
             f"goodput in the last minute ≥ {GOODPUT:.0%} of what the limits allow",
             goodput >= GOODPUT,
-            f"{goodput:.1%}: {last_minute:,} of {course.allowed_tokens:,} tokens",
+            f"{goodput:.1%}: {last_minute:,} of {course.allowed_tokens:,} tokens; "
+            f"gateway at {seen['gateway_cpu_share']:.0%} of a core, "
+            f"answers within {seen['answered_p99_s']:.2g} s (p99)",
         ),
         Check(
             "no upstream lets more pass than its limit in any minute",
@@ -216,6 +224,11 @@ def _checks(seen: dict[str, Any], course: Course) -> list[Check]:
         ),
         Check("calls inside a Retry-After window", not sum(inside), str(sum(inside))),
     ]
+
+
+def _cpu_seconds(running: Running) -> float:
+    assert running.pid is not None, "started here"
+    return cpu_seconds(running.pid)
 
 
 def _spread(values: Sequence[float]) -> str:
