@@ -1,8 +1,6 @@
 """HTTP from many callers → one chosen upstream each; works without torch."""
 
-from pathlib import Path
-
-from descant.gateway.app import Gateway
+from descant.gateway.app import Gateway, create_app
 from descant.gateway.call import Call, Caller, Operation, Usage
 from descant.gateway.cascade import ModelThresholds, Thresholds, UnitThresholds
 from descant.gateway.config import GatewayConfig, load_gateway_config
@@ -24,8 +22,3 @@ __all__ = [
     "create_app",
     "load_gateway_config",
 ]
-
-
-def create_app(path: Path, num_workers: int) -> Gateway:
-    """Return the app of one of several workers."""
-    return Gateway(Worker(path, num_workers))

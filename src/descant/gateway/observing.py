@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
@@ -22,7 +21,6 @@ from descant.gateway.watching import (
 
 _LEARN_EVERY = 8
 """Of a busy model's requests, one in so many is learned from."""
-_LAG_EVERY_S = 0.25
 
 
 class Observing:
@@ -63,14 +61,6 @@ class Observing:
             self.metrics.count_cache("exact", tally.cache)
         if record.outcome == "ok":
             self._learn(entry, record)
-
-    async def watch_loop(self) -> None:
-        """Measure how late the event loop wakes, until cancelled."""
-        clock = self._lasting.clock
-        while True:
-            due_s = clock() + _LAG_EVERY_S
-            await asyncio.sleep(_LAG_EVERY_S)
-            self.metrics.observe_loop_lag(max(0.0, clock() - due_s))
 
     def _learn(self, entry: Entry, record: UsageRecord) -> None:
         self._num_seen += 1

@@ -24,7 +24,7 @@ from descant.gateway.watching import (
     serve_metrics,
     worker_port,
 )
-from descant.monitoring import Drain
+from descant.monitoring import Drain, watch_loop
 from descant.schema.errors import InvalidConfig
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Worker:
         self._observing = await self._observe(config, lasting)
         self._take(config, None)
         self.observing.watch(lambda: self.settings)
-        self._begin(self.observing.watch_loop())
+        self._begin(watch_loop(self.observing.metrics.observe_loop_lag))
         self._begin(self._follow(seen))
 
     @property

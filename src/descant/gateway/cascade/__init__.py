@@ -1,7 +1,6 @@
 """Several models in order: the first whose answer is surely good enough is the one that counts."""
 
 from descant.gateway.cascade.cascade import Ask, Cascade, CascadeAnswer, StageAnswer, Step
-from descant.gateway.cascade.events import event_stream
 from descant.gateway.cascade.review_queue import ReviewQueue
 from descant.gateway.cascade.stages import CascadeConfig, StageConfig
 from descant.gateway.cascade.thresholds import (
@@ -23,6 +22,5 @@ __all__ = [
     "Step",
     "Thresholds",
     "UnitThresholds",
-    "event_stream",
     "load_thresholds",
 ]

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 from openai import OpenAI
 
-from descant.gateway.cascade import event_stream
-from tests.gateway.cascade.scripted import call, chat, completion
+from descant.gateway.cache import replay_stream
+from tests.gateway.cascade.scripted import chat, completion
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
@@ -44,19 +44,18 @@ def serving(stream: bytes) -> Iterator[OpenAI]:
         server.server_close()
 
 
-def whole(body: dict[str, Any]) -> dict[str, Any]:
-    return {"created": 1, "model": "m", **body, "usage": USAGE}
+def whole(body: dict[str, Any], kind: str = "chat.completion") -> dict[str, Any]:
+    return {"created": 1, "model": "m", "object": kind, **body, "usage": USAGE}
 
 
 def test_a_chat_comes_as_pieces_with_its_tools_and_usage() -> None:
     tool = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     body = whole(chat("hello", tool_calls=[tool]))
-    asked = call("chat", messages=[], stream=True, stream_options={"include_usage": True})
-    with serving(event_stream(asked, body)) as client:
+    with serving(replay_stream(orjson.dumps(body), include_usage=True)) as client:
         pieces = list(client.chat.completions.create(model="m", messages=[], stream=True))
-    said, usage = pieces
+    said, end, usage = pieces
     assert said.choices[0].delta.content == "hello"
-    assert said.choices[0].finish_reason == "stop"
+    assert end.choices[0].finish_reason == "stop"
     called = said.choices[0].delta.tool_calls
     assert called is not None
     assert (called[0].index, called[0].id) == (0, "t1")
@@ -65,15 +64,15 @@ def test_a_chat_comes_as_pieces_with_its_tools_and_usage() -> None:
 
 
 def test_a_completion_comes_as_pieces_and_usage_only_if_asked_for() -> None:
-    body = whole(completion("hello", [-0.1]))
-    with serving(event_stream(call("completions", prompt="x", stream=True), body)) as client:
+    body = whole(completion("hello", [-0.1]), "text_completion")
+    with serving(replay_stream(orjson.dumps(body), include_usage=False)) as client:
         pieces = list(client.completions.create(model="m", prompt="x", stream=True))
-    assert [piece.choices[0].text for piece in pieces] == ["hello"]
+    assert [piece.choices[0].text for piece in pieces] == ["hello", ""]
     assert all(piece.usage is None for piece in pieces)
 
 
 def test_the_stream_ends_as_openai_ends_it() -> None:
-    stream = event_stream(call("chat", messages=[]), whole(chat("a\nb")))
+    stream = replay_stream(orjson.dumps(whole(chat("a\nb"))), include_usage=False)
     events = stream.split(b"\n\n")
     assert events[-2:] == [b"data: [DONE]", b""]
     assert orjson.loads(events[0].removeprefix(b"data: "))["object"] == "chat.completion.chunk"
