@@ -58,6 +58,8 @@ def test_the_longest_wait_is_named_and_is_true(place: Place) -> None:
     taken(reserve(place, later, tokens=100))
     refusal = refused(reserve(place, TOKENS, later, tokens=1))
     assert (refusal.scope, refusal.kind, refusal.limit) == ("tenant:b", "tokens", 100)
+    # A minute, and what is left of its slot of 0.6 s: the 34th ends at 20.4.
+    assert refusal.wait_s == pytest.approx(60.4)
     back_us = START_US + 20 * SECOND_US + math.ceil(refusal.wait_s * SECOND_US)
     place.set_clock(back_us - 2)
     refused(reserve(place, TOKENS, later, tokens=1))
