@@ -81,9 +81,11 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def stop_on_sigterm() -> None:
-    """Let SIGTERM end this process as Ctrl-C does: with what it started."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def stop_when_told() -> None:
+    """Let Ctrl-C and SIGTERM end this process with what it started, also behind a shell."""
+    # A shell has what it starts in the background ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _answers(url: str) -> bool:

@@ -9,8 +9,8 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.pool import Pool
 
 import uvloop
 from benchmarks.gateway.load.generator import generate
@@ -22,7 +22,7 @@ from benchmarks.gateway.load.spec import Load
 class LoadProcesses:
     """Processes that are up and send what they are given."""
 
-    executor: ProcessPoolExecutor
+    pool: Pool
     count: int
 
     @classmethod
@@ -30,13 +30,14 @@ class LoadProcesses:
     def started(cls, count: int, cores: Sequence[int]) -> Iterator[LoadProcesses]:
         """Start them on these cores; they end with the block."""
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(count, context, _settle, (tuple(cores),)) as executor:
-            yield cls(executor, count)
+        # A pool that is left ends its processes, whatever they do then.
+        with context.Pool(count, _settle, (tuple(cores),)) as pool:
+            yield cls(pool, count)
 
     def drive(self, load: Load) -> Measured:
         """Send a load from all of them at once and return what they measured together."""
         measured = Measured()
-        for part in self.executor.map(_generate, load.split(self.count)):
+        for part in self.pool.map(_generate, load.split(self.count), chunksize=1):
             measured.merge(part)
         return measured
 
