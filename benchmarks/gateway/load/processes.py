@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.pool import Pool
 
 import uvloop
+from benchmarks.gateway.child import end_with_parent
 from benchmarks.gateway.load.generator import generate
 from benchmarks.gateway.load.measured import Measured
 from benchmarks.gateway.load.spec import Load
@@ -44,6 +45,8 @@ class LoadProcesses:
 
 def _settle(cores: Sequence[int]) -> None:
     os.sched_setaffinity(0, cores)
+    end_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
