@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_LIBC = ctypes.CDLL(None)
 _SET_PARENT_DEATH_SIGNAL = 1
 _POLL_S = 0.1
 _ENDS_WITHIN_S = 10.0
@@ -81,9 +82,16 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def stop_on_sigterm() -> None:
-    """Let SIGTERM end this process as Ctrl-C does: with what it started."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one that started it ends, however that does."""
+    _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def stop_when_told() -> None:
+    """Let Ctrl-C and SIGTERM end this process with what it started, also behind a shell."""
+    # A shell has what it starts in the background ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _answers(url: str) -> bool:
@@ -97,11 +105,9 @@ def _answers(url: str) -> bool:
 
 
 def _settled(cores: Sequence[int]) -> Callable[[], None]:
-    prctl = ctypes.CDLL(None).prctl
-
     def settle() -> None:
         os.setsid()
         os.sched_setaffinity(0, cores)
-        prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+        end_with_parent()
 
     return settle

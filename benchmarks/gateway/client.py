@@ -12,12 +12,14 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.gateway.child import stop_when_told
 from benchmarks.gateway.load import ClosedLoop, Load, LoadProcesses, OpenLoop, Target, chat_body
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Send, and print what was measured as JSON."""
     options = _options(arguments)
+    stop_when_told()
     wishes: dict[str, Any] = {"max_tokens": options.max_tokens}
     if options.stream:
         wishes |= {"stream": True, "stream_options": {"include_usage": True}}

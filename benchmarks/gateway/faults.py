@@ -23,7 +23,7 @@ from pathlib import Path
 
 import uvloop
 from benchmarks.gateway.checks import Check, publish
-from benchmarks.gateway.child import stop_on_sigterm
+from benchmarks.gateway.child import stop_when_told
 from benchmarks.gateway.drill import KNOBS, MOST_AT_ONCE, UPSTREAMS, Drill, Seen
 from benchmarks.gateway.drill_checks import checks
 from benchmarks.gateway.gateways import Descant, Gateway, Place, ledger_path
@@ -37,7 +37,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the drill, print and write the table."""
     options = _options(arguments)
-    stop_on_sigterm()
+    stop_when_told()
     gateway: Gateway = LiteLLM() if options.gateway == "litellm" else Descant()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         drill = _prepared(gateway, Path(folder), stack, options)

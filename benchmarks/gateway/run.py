@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gateway import overhead
-from benchmarks.gateway.child import free_port, stop_on_sigterm
+from benchmarks.gateway.child import free_port, stop_when_told
 from benchmarks.gateway.gateways import Descant, Elsewhere, Gateway, Place, Upstream
 from benchmarks.gateway.load import LoadProcesses
 from benchmarks.gateway.memory import resident_bytes
@@ -44,7 +44,7 @@ _FIGURES: dict[str, Callable[[overhead.Bench], dict[str, Any]]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure each gateway, print and write the table."""
     options = _options(arguments)
-    stop_on_sigterm()
+    stop_when_told()
     cores = sorted(os.sched_getaffinity(0))
     result = {
         **describe(),

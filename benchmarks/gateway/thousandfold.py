@@ -25,7 +25,7 @@ from typing import Any
 
 import uvloop
 from benchmarks.gateway.checks import Check, publish
-from benchmarks.gateway.child import stop_on_sigterm
+from benchmarks.gateway.child import stop_when_told
 from benchmarks.gateway.gateways import MODEL, Descant, Gateway, Place, Running, Upstream
 from benchmarks.gateway.load import Answer, Target, chat_body, percentile
 from benchmarks.gateway.load.pool import Pool
@@ -68,7 +68,7 @@ class Course:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it, print and write the table."""
     options = _options(arguments)
-    stop_on_sigterm()
+    stop_when_told()
     gateway: Gateway = LiteLLM() if options.gateway == "litellm" else Descant()
     course = Course(options.sessions, options.ramp_s, options.hold_s, options.tokens_per_minute)
     cores = tuple(sorted(os.sched_getaffinity(0)))

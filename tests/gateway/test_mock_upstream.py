@@ -124,6 +124,13 @@ def test_request_limit_is_exact() -> None:
     assert read(mock.plan("POST", CHAT, BODY))[0] == 200
 
 
+def test_refusals_are_not_late_even_where_answers_are() -> None:
+    mock, _ = upstream(limits={"requests": 1}, latency={"fixed_s": 2.0})
+    assert [mock.plan("POST", CHAT, BODY).delay_s for _ in range(2)] == [2.0, 0.0]
+    mock, _ = upstream(faults={"error_429": 1.0}, latency={"fixed_s": 2.0})
+    assert mock.plan("POST", CHAT, BODY).delay_s == 0.0
+
+
 def test_what_never_fits_is_told_no_time() -> None:
     mock, _ = upstream(limits={"tokens": TOKENS - 1})
     status, headers, _ = read(mock.plan("POST", CHAT, BODY))

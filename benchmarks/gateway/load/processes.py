@@ -9,10 +9,11 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.pool import Pool
 
 import uvloop
+from benchmarks.gateway.child import end_with_parent
 from benchmarks.gateway.load.generator import generate
 from benchmarks.gateway.load.measured import Measured
 from benchmarks.gateway.load.spec import Load
@@ -22,7 +23,7 @@ from benchmarks.gateway.load.spec import Load
 class LoadProcesses:
     """Processes that are up and send what they are given."""
 
-    executor: ProcessPoolExecutor
+    pool: Pool
     count: int
 
     @classmethod
@@ -30,19 +31,22 @@ class LoadProcesses:
     def started(cls, count: int, cores: Sequence[int]) -> Iterator[LoadProcesses]:
         """Start them on these cores; they end with the block."""
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(count, context, _settle, (tuple(cores),)) as executor:
-            yield cls(executor, count)
+        # A pool that is left ends its processes, whatever they do then.
+        with context.Pool(count, _settle, (tuple(cores),)) as pool:
+            yield cls(pool, count)
 
     def drive(self, load: Load) -> Measured:
         """Send a load from all of them at once and return what they measured together."""
         measured = Measured()
-        for part in self.executor.map(_generate, load.split(self.count)):
+        for part in self.pool.map(_generate, load.split(self.count), chunksize=1):
             measured.merge(part)
         return measured
 
 
 def _settle(cores: Sequence[int]) -> None:
     os.sched_setaffinity(0, cores)
+    end_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

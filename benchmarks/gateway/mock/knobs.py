@@ -31,7 +31,7 @@ Fault = Literal[
 
 @dataclass(frozen=True)
 class Latency:
-    """How long it takes until the first byte."""
+    """How long it takes until the first byte; refusals of status 429 come at once."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     fixed_s: Seconds = 0.0

@@ -21,6 +21,8 @@ class Plan:
     delay_s: float = 0.0
     gap_s: float = 0.0
     ending: Ending = "keep"
+    status: int = 0
+    """0 where nothing is answered."""
 
     def half(self, ending: Ending) -> Plan:
         """Return half of it, which then ends otherwise."""
@@ -41,7 +43,7 @@ def body_plan(
 ) -> Plan:
     """Return an answer whose length is said before."""
     head = _head(status, kind, headers)
-    return Plan((head + b"content-length: %d\r\n\r\n" % len(body) + body,))
+    return Plan((head + b"content-length: %d\r\n\r\n" % len(body) + body,), status=status)
 
 
 def stream_plan(events: Sequence[bytes], gap_s: float, headers: Headers = ()) -> Plan:
@@ -50,7 +52,7 @@ def stream_plan(events: Sequence[bytes], gap_s: float, headers: Headers = ()) ->
     chunks = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
     chunks[0] = head + chunks[0]
     chunks[-1] += b"0\r\n\r\n"
-    return Plan(tuple(chunks), gap_s=gap_s)
+    return Plan(tuple(chunks), gap_s=gap_s, status=200)
 
 
 def error_plan(status: int, message: str, kind: str, headers: Headers = ()) -> Plan:

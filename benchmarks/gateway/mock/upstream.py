@@ -73,7 +73,8 @@ class MockUpstream:
             plan = self._fail(fault, now_s)
         else:
             plan = self._answer(question, fault, now_s)
-        return replace(plan, delay_s=wait_s)
+        # A refusal goes out at once: from then on its caller can know of it.
+        return plan if plan.status == 429 else replace(plan, delay_s=wait_s)
 
     def _fail(self, fault: Fault, now_s: float) -> Plan:
         self.counts.outcomes[fault] += 1
