@@ -59,6 +59,10 @@ def test_a_child_ends_with_its_block_and_all_that_it_started(tmp_path: Path) -> 
         assert resident_bytes(process.pid) > resident_bytes(children[0]) > 0
     for pid in (process.pid, *children):
         status = Path(f"/proc/{pid}/status")
+        for _ in range(200):
+            if not status.exists() or "State:\tZ" in status.read_text():
+                break
+            time.sleep(0.02)
         assert not status.exists() or "State:\tZ" in status.read_text()
 
 

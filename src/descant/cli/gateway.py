@@ -67,6 +67,8 @@ def _serve(file: Path, host: str, port: int, workers: int, drain_s: float) -> No
             factory=is_factory,
             workers=workers,
             access_log=False,
+            # Longer than clients and proxies keep theirs: whoever closes first must not be us.
+            timeout_keep_alive=75,
             server_header=False,
             date_header=True,
             timeout_graceful_shutdown=int(drain_s),

@@ -16,6 +16,7 @@ from descant.gateway.cache import StreamRecording
 from descant.gateway.call import PATHS, Call, Operation
 from descant.gateway.connection import Connection
 from descant.gateway.exchange import AnyReply
+from descant.gateway.intake import client_id
 from descant.gateway.ledger import Outcome
 from descant.gateway.pages import Pages
 from descant.gateway.reply import EVENT_STREAM, JSON, StreamedReply, Tally
@@ -210,6 +211,8 @@ class _Service:
     def _own_headers(self) -> RawHeaders:
         entry = self._entry
         headers = [(b"x-request-id", self._call.id.encode())]
+        if (own := client_id(self._headers)) is not None:
+            headers.append((b"x-client-request-id", own))
         headers += [(k.encode(), v.encode()) for k, v in entry.limit_headers.items()]
         timings = entry.tally.timings
         if timings is not None:

@@ -8,9 +8,6 @@ from descant.gateway.call import Call
 from descant.gateway.config import GatewayConfig, LimitConfig, UpstreamConfig
 from descant.gateway.limits import Claim
 
-UPSTREAM_BURST_S = 1.0
-"""Upstreams judge a minute by its seconds: no second sees more than its share."""
-
 
 class Claims:
     """The limits of one version of the settings, made once."""
@@ -31,11 +28,11 @@ class Claims:
 
 
 def upstream_claims(name: str, config: UpstreamConfig) -> tuple[Claim, ...]:
-    """Return what an upstream may be sent, in a minute and in each of its seconds."""
+    """Return what an upstream may be sent, in a minute and in its parts, by which providers judge it."""
     limits = LimitConfig(config.requests_per_minute, config.tokens_per_minute, config.concurrency)
     if limits == LimitConfig():
         return ()
-    return (Claim.of(f"upstream:{name}", limits, UPSTREAM_BURST_S),)
+    return (Claim.of(f"upstream:{name}", limits, config.burst_s),)
 
 
 def _claims(kind: str, limits: Mapping[str, LimitConfig]) -> dict[str, Claim]:

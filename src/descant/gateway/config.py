@@ -103,6 +103,8 @@ class UpstreamConfig:
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     concurrency: Positive | None = None
+    burst_s: Annotated[float, Field(ge=1, le=60)] = 10.0
+    """No window of this length sees more than its share of a minute's limits; Azure judges 1 s or 10 s."""
     connect_timeout_s: PositiveSeconds = 5.0
     idle_timeout_s: PositiveSeconds = 60.0
     """The longest silence before and within an answer."""

@@ -62,7 +62,7 @@ class Intake:
             raise no_such_model(model)
         prompt_tokens, max_tokens = self._estimator.estimate(model, body)
         return Call(
-            request_id(headers),
+            uuid.uuid4().hex,
             operation,
             model,
             body,
@@ -88,10 +88,14 @@ class Intake:
         return min(patience_s, self._config.deadline_s)
 
 
-def request_id(headers: Headers) -> str:
-    """Return the caller's id of a request where it is one, else a new one."""
-    offered = headers.get(b"x-request-id", b"")
-    return offered.decode() if _USABLE_ID.fullmatch(offered) else uuid.uuid4().hex
+def client_id(headers: Headers) -> bytes | None:
+    """Return the caller's own id of a request, to be given back beside the gateway's.
+
+    It never takes the gateway's place: whoever may choose an id of the books may have one line for
+    many requests.
+    """
+    offered = headers.get(b"x-client-request-id") or headers.get(b"x-request-id", b"")
+    return offered if _USABLE_ID.fullmatch(offered) else None
 
 
 def no_such_model(model: str) -> ModelNotFound:

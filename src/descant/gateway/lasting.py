@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -19,18 +18,14 @@ from descant.gateway.cache import (
     LocalStore,
     SingleFlight,
 )
-from descant.gateway.cache.redis_store import RedisStore, RedisStoreConfig
 from descant.gateway.config import GatewayConfig
 from descant.gateway.economy import EconomyView, TokenEstimator
 from descant.gateway.exchange import Patience
 from descant.gateway.ledger import Ledger
 from descant.gateway.limits import (
-    FallbackLimits,
     InProcessLimits,
     Limits,
     Period,
-    RedisLimits,
-    connect,
 )
 from descant.gateway.reply import ReplyHead
 from descant.gateway.routing import Memory
@@ -66,13 +61,8 @@ class Lasting:
         Raises:
             InvalidConfig: the ledger's place cannot be used.
         """
-        state, local = config.state, InProcessLimits()
-        limits: Limits = local
-        answers: AnswerStore = LocalStore(Bounds(), time.monotonic)
-        if state.redis is not None:
-            client = connect(state.redis)
-            limits = FallbackLimits(RedisLimits(client, uuid.uuid4().hex), local, num_workers)
-            answers = RedisStore(client, RedisStoreConfig(), time.monotonic)
+        state = config.state
+        limits, answers = _stores(state.redis, num_workers)
         ledger = None if state.ledger is None else Ledger.open(state.ledger)
         books = Books(limits, ledger, time.monotonic, time.time)
         estimator = TokenEstimator(config.server.default_max_tokens)
@@ -107,8 +97,19 @@ class Lasting:
         """End flights, write the books to the end, and let go of Redis."""
         await self.flights.close()
         await self.shadowing.close()
-        if isinstance(self.limits, FallbackLimits):
-            await self.limits.aclose()
+        await self.limits.aclose()
         await asyncio.to_thread(self.tracing.close)
         if self.ledger is not None:
             await asyncio.to_thread(self.ledger.close)
+
+
+def _stores(redis: str | None, num_workers: int) -> tuple[Limits, AnswerStore]:
+    if redis is None:
+        return InProcessLimits(), LocalStore(Bounds(), time.monotonic)
+    # A worker that has no use for Redis does without the megabytes of its client.
+    from descant.gateway.cache.redis_store import RedisStore, RedisStoreConfig
+    from descant.gateway.limits.shared import connect, shared_limits
+
+    client = connect(redis)
+    answers = RedisStore(client, RedisStoreConfig(), time.monotonic)
+    return shared_limits(client, num_workers), answers

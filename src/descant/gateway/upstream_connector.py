@@ -60,6 +60,9 @@ def open_session(
         trust_env=False,
         auto_decompress=False,
         skip_auto_headers=("user-agent",),
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=config.connect_timeout_s, sock_read=config.idle_timeout_s
+        ),
     )
 
 

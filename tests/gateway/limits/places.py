@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from redis import Redis
 
-from descant.gateway.limits import InProcessLimits, Limits, RedisLimits, RedisSettings, connect
+from descant.gateway.limits import InProcessLimits, Limits
+from descant.gateway.limits.redis_limits import RedisSettings
+from descant.gateway.limits.shared import RedisLimits, connect
 from tests.gateway.limits.redis_server import RedisServer
 
 T = TypeVar("T")

@@ -11,18 +11,9 @@ from contextlib import asynccontextmanager
 import pytest
 import redis
 
-from descant.gateway.limits import (
-    Amounts,
-    Claim,
-    FallbackLimits,
-    InProcessLimits,
-    Rate,
-    RedisLimits,
-    RedisSettings,
-    Refusal,
-    Reservation,
-    connect,
-)
+from descant.gateway.limits import Amounts, Claim, InProcessLimits, Rate, Refusal, Reservation
+from descant.gateway.limits.redis_limits import RedisSettings
+from descant.gateway.limits.shared import FallbackLimits, RedisLimits, connect
 from tests.gateway.limits.redis_server import RedisServer
 
 WORKERS = 2

@@ -10,17 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 import redis
 
-from descant.gateway.limits import (
-    Amounts,
-    Budget,
-    Claim,
-    Rate,
-    RedisLimits,
-    RedisSettings,
-    Refusal,
-    Reservation,
-    connect,
-)
+from descant.gateway.limits import Amounts, Budget, Claim, Rate, Refusal, Reservation
+from descant.gateway.limits.redis_limits import RedisSettings
+from descant.gateway.limits.shared import RedisLimits, connect
 from tests.gateway.limits.redis_server import RedisServer
 
 PATIENT = RedisSettings(answer_s=10.0)

@@ -124,7 +124,7 @@ def test_upstreams_and_ledger_are_asked_when_the_metrics_are() -> None:
     metrics, registry = made()
     standing = [UpstreamFigures("own", 4, 0.0, "closed"), UpstreamFigures("far", 0, 7.5, "open")]
     metrics.watch_upstreams(lambda: standing)
-    metrics.watch_ledger(lambda: LedgerFigures(0.25, 3))
+    metrics.watch_ledger(lambda: LedgerFigures(250, 3))
     read = partial(value, registry)
     assert read("upstream_in_flight", upstream="own") == 4
     assert read("upstream_cooldown_seconds", upstream="far") == 7.5

@@ -6,13 +6,12 @@
     answer = await limits.reserve(claims, Amounts(tokens=call.most_tokens))
     if isinstance(answer, Refusal): ...                      # 429 with answer.retry_after_s
     await limits.settle(answer, Amounts(tokens=usage.total_tokens))    # or limits.release(answer)
+
+`shared` is entered by itself: Redis's client is not loaded where nobody uses it.
 """
 
 from descant.gateway.limits.claim import NANO, Budget, Claim, Period, Rate
-from descant.gateway.limits.fallback import FallbackLimits
 from descant.gateway.limits.in_process import InProcessLimits
-from descant.gateway.limits.redis_limits import RedisLimits, RedisSettings
-from descant.gateway.limits.redis_line import connect
 from descant.gateway.limits.reservation import Amounts, Limits, Refusal, Reservation, Room
 
 __all__ = [
@@ -20,15 +19,11 @@ __all__ = [
     "Amounts",
     "Budget",
     "Claim",
-    "FallbackLimits",
     "InProcessLimits",
     "Limits",
     "Period",
     "Rate",
-    "RedisLimits",
-    "RedisSettings",
     "Refusal",
     "Reservation",
     "Room",
-    "connect",
 ]

@@ -56,6 +56,9 @@ class InProcessLimits:
         """Give everything back: the request never reached an upstream."""
         self.end(reservation, NOTHING)
 
+    async def aclose(self) -> None:
+        """Hold nothing open."""
+
     async def seed(self, scope: str, period: Period, start: date, spent_nano: int) -> None:
         """Let at least this be spent in the period that begins there; a past one is left out."""
         self._account(scope).seed(period, start, spent_nano, self._utc_clock())

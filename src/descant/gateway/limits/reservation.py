@@ -106,6 +106,9 @@ class Limits(Protocol):
         The ledger knows: to be told at the start and now and then, for what a lost store forgot.
         """
 
+    async def aclose(self) -> None:
+        """Let go of what is held open."""
+
 
 def _headers(rooms: Iterable[Room]) -> dict[str, str]:
     tightest: dict[RateKind, Room] = {}
