@@ -18,6 +18,7 @@ from descant.cli import (
     adapters,
     bench,
     calibrate,
+    cascade,
     compare,
     cost,
     data,
@@ -25,6 +26,7 @@ from descant.cli import (
     distill,
     evaluate,
     gate,
+    gateway,
     importer,
     models,
     promotion,
@@ -34,6 +36,7 @@ from descant.cli import (
     serve,
     train,
     trial,
+    usage,
 )
 from descant.cli.process import prepare_process
 from descant.cli.terminal import Terminal
@@ -118,6 +121,8 @@ def build_app() -> typer.Typer:
         cost,
         score,
         serve,
+        gateway,
+        usage,
         trial,
         adapters,
     ):
@@ -126,6 +131,7 @@ def build_app() -> typer.Typer:
     app.add_typer(data.build(), name="data")
     app.add_typer(train.build(), name="train")
     app.add_typer(bench.build(), name="bench")
+    app.add_typer(cascade.build(), name="cascade")
     app.add_typer(models.build(), name="models")
     app.add_typer(registry.build(), name="registry")
     return app
