@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-import uuid
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -43,6 +44,8 @@ class Intake:
         self._keys = keys
         self._estimator = estimator
         self._clock = clock
+        self._id_prefix = f"req-{secrets.token_hex(8)}-"
+        self._numbers = itertools.count()
 
     def read(self, operation: Operation, headers: Headers, raw: bytes, received_s: float) -> Call:
         """Return the call.
@@ -62,7 +65,7 @@ class Intake:
             raise no_such_model(model)
         prompt_tokens, max_tokens = self._estimator.estimate(model, body)
         return Call(
-            uuid.uuid4().hex,
+            f"{self._id_prefix}{next(self._numbers):x}",
             operation,
             model,
             body,

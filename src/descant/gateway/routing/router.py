@@ -92,6 +92,10 @@ class Router:
         """
         route = self.route(call.model)
         names = self._eligibility.of(call, route.upstreams, self._wall_clock())
+        if len(names) == 1:
+            # Nothing is to be chosen, so nobody looks at the prompt.
+            (name,) = names
+            return [Candidate(name, self._model_at(name, call), self._priority(name), ())]
         chain = chain_of(call)
         ordered: list[str] = []
         for priority in sorted({self._priority(name) for name in names}):
