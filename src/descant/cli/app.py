@@ -44,6 +44,27 @@ from descant.schema import DescantError
 from descant.schema.errors import MissingDependency
 
 _INTERRUPTED = 130
+_ENGINE_PACKAGES = frozenset(
+    {
+        "fastapi",
+        "gguf",
+        "httpx",
+        "huggingface_hub",
+        "jaxtyping",
+        "jinja2",
+        "llguidance",
+        "multipart",
+        "numpy",
+        "python_multipart",
+        "scipy",
+        "sklearn",
+        "starlette",
+        "statsmodels",
+        "tokenizers",
+        "torch",
+    }
+)
+"""What the gateway alone does not need."""
 
 
 class _Commands(TyperGroup):
@@ -71,9 +92,11 @@ def _reported_errors() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "descant").startswith("descant"):
             raise
+        package = (error.name or "").partition(".")[0]
+        wanted = "'descant[engine]'" if package in _ENGINE_PACKAGES else package
         missing = MissingDependency(
-            f"The Python package {error.name} is not installed.",
-            remedy=f"Install it: pip install {error.name}",
+            f"The Python package {package} is not installed.",
+            remedy=f"Install it: pip install {wanted}",
         )
         raise _exit(missing) from error
 
