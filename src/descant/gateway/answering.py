@@ -64,7 +64,11 @@ class Answering:
         await self._books.admit(entry, claims, self._most(call, claims))
         if plan is None:
             return await self._ask(call, errand, entry.tally)
-        return await self._caching.shared(call, plan, entry.tally, partial(self._ask, call, errand))
+        reply = await self._caching.shared(
+            call, plan, entry.tally, partial(self._ask, call, errand)
+        )
+        entry.tally.mark("upstream_first_byte")
+        return reply
 
     def _plan(self, call: Call, errand: Errand) -> CachePlan | None:
         if self._cascading.has(call.model):
