@@ -71,7 +71,8 @@ class Gateway(Protocol):
 
 @dataclass(frozen=True)
 class Descant:
-    """``descant gateway``, with limits, prices and a ledger."""
+    """``descant gateway``, with limits, prices, a ledger, a cache and hedging; no answer is ever cached, for
+    no temperature is asked."""
 
     name: str = "descant"
 
@@ -98,7 +99,7 @@ class Descant:
             [
                 f'[state]\nledger = "{ledger_path(place)}"\n{redis}\n',
                 *map(_upstream_text, upstreams),
-                f'[routes."*"]\nupstreams = [{names}]\n\n',
+                f'[routes."*"]\nupstreams = [{names}]\ncache_s = 60\nhedge_share = 0.05\n\n',
                 f'[keys.bench]\nsha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"\n',
                 f'tenant = "bench"\nrequests_per_minute = {_PLENTY}\n',
                 f"tokens_per_minute = {_PLENTY}\nconcurrency = {place.key_concurrency}\n\n",
