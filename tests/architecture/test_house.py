@@ -22,6 +22,7 @@ SIDE_DOORS = {
     ("schema", "errors"),  # one import for one error is how they are meant to be used
     ("monitoring", "metrics"),
     ("model", "embedded"),
+    ("gateway", "ledger"),  # the books are read without the gateway
 }
 
 

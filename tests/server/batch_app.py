@@ -126,7 +126,7 @@ async def until(
 ) -> dict[str, Any]:
     """Ask again until it is so, as callers do: the API has no other way to wait."""
     async with asyncio.timeout(20):
-        while not is_so(card := await state(client, batch)):  # noqa: ASYNC110
+        while not is_so(card := await state(client, batch)):
             await asyncio.sleep(0.002)
     return card
 

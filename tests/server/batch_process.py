@@ -31,7 +31,7 @@ async def main(folder: Path, lines: int) -> None:
     files, batches = FileStore(folder / "files"), BatchStore(folder / "batches")
     runner = BatchRunner(files, batches, lambda _: answer, BatchConfig(folder))
     running = asyncio.create_task(runner.run())
-    while batches.unfinished():  # noqa: ASYNC110
+    while batches.unfinished():
         await asyncio.sleep(0.005)
     running.cancel()
 

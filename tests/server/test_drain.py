@@ -5,7 +5,8 @@ import asyncio
 import httpx
 from fastapi import FastAPI
 
-from descant.server.drain import Drain, DrainGate, ready_router
+from descant.monitoring import Drain
+from descant.server.drain import DrainGate, ready_router
 
 
 def server(drain: Drain, gate: asyncio.Event, started: asyncio.Event) -> httpx.AsyncClient:

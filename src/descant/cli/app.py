@@ -18,6 +18,7 @@ from descant.cli import (
     adapters,
     bench,
     calibrate,
+    cascade,
     compare,
     cost,
     data,
@@ -25,6 +26,7 @@ from descant.cli import (
     distill,
     evaluate,
     gate,
+    gateway,
     importer,
     judge,
     models,
@@ -35,6 +37,7 @@ from descant.cli import (
     serve,
     train,
     trial,
+    usage,
 )
 from descant.cli.process import prepare_process
 from descant.cli.terminal import Terminal
@@ -42,6 +45,27 @@ from descant.schema import DescantError
 from descant.schema.errors import MissingDependency
 
 _INTERRUPTED = 130
+_ENGINE_PACKAGES = frozenset(
+    {
+        "fastapi",
+        "gguf",
+        "httpx",
+        "huggingface_hub",
+        "jaxtyping",
+        "jinja2",
+        "llguidance",
+        "multipart",
+        "numpy",
+        "python_multipart",
+        "scipy",
+        "sklearn",
+        "starlette",
+        "statsmodels",
+        "tokenizers",
+        "torch",
+    }
+)
+"""What the gateway alone does not need."""
 
 
 class _Commands(TyperGroup):
@@ -69,9 +93,11 @@ def _reported_errors() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "descant").startswith("descant"):
             raise
+        package = (error.name or "").partition(".")[0]
+        wanted = "'descant[engine]'" if package in _ENGINE_PACKAGES else package
         missing = MissingDependency(
-            f"The Python package {error.name} is not installed.",
-            remedy=f"Install it: pip install {error.name}",
+            f"The Python package {package} is not installed.",
+            remedy=f"Install it: pip install {wanted}",
         )
         raise _exit(missing) from error
 
@@ -120,6 +146,8 @@ def build_app() -> typer.Typer:
         cost,
         score,
         serve,
+        gateway,
+        usage,
         trial,
         adapters,
     ):
@@ -128,6 +156,7 @@ def build_app() -> typer.Typer:
     app.add_typer(data.build(), name="data")
     app.add_typer(train.build(), name="train")
     app.add_typer(bench.build(), name="bench")
+    app.add_typer(cascade.build(), name="cascade")
     app.add_typer(models.build(), name="models")
     app.add_typer(registry.build(), name="registry")
     return app

@@ -8,7 +8,7 @@ from types import FrameType
 
 import uvicorn
 
-from descant.server import Drain
+from descant.monitoring import Drain
 
 
 class DrainingServer(uvicorn.Server):

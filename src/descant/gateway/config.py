@@ -16,6 +16,8 @@
     key_env = "OPENAI_API_KEY"                # the name of an environment variable
     names = { polite = "gpt-5-mini" }         # what a model is called there
     priority = 1                              # asked where no upstream of priority 0 can answer
+    hours = "22-06"                           # UTC; otherwise never asked
+    max_context_tokens = 128_000              # longer requests go elsewhere
     requests_per_minute = 500
     tokens_per_minute = 200_000
     read_price = 0.25                         # money for a million tokens
@@ -39,12 +41,16 @@ Keys are stored as hashes only (``printf %s "$SECRET" | sha256sum``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from descant.configuration import read_toml_record
+from descant.gateway.cascade.stages import CascadeConfig
+from descant.gateway.upstream_address import parse_address
+from descant.gateway.watching.tracing import TracingConfig
 from descant.schema.errors import InvalidConfig
 
 Positive = Annotated[int, Field(ge=1)]
@@ -53,6 +59,7 @@ Price = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 DialectName = Literal["openai", "azure", "anthropic", "vllm", "descant"]
 Order = Literal["load", "weight", "latency", "cost"]
+Hours = Annotated[str, Field(pattern=r"^([01]\d|2[0-3])(:[0-5]\d)?-([01]\d|2[0-3])(:[0-5]\d)?$")]
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class ServerConfig:
     deadline_s: PositiveSeconds = 600.0
     """The longest a caller is let wait; `x-deadline-s` of a request may shorten it."""
     drain_s: PositiveSeconds = 30.0
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Where worker 0 tells its metrics, worker 1 on the next port, and so on; None: beside all else."""
     default_max_tokens: Positive = 1024
     """Set aside for a request that names no most."""
 
@@ -79,7 +88,9 @@ class UpstreamConfig:
     key_env: str | None = None
     """The environment variable that holds its API key."""
     ca_file: str | None = None
-    """Certificates to trust instead of the machine's."""
+    """Certificates to trust beside the machine's."""
+    allow_private: bool = False
+    """Whether its name may lead into a private network; written-out addresses and localhost may."""
     api_version: str | None = None
     """Azure's `api-version`."""
     models: tuple[str, ...] = ("*",)
@@ -92,6 +103,8 @@ class UpstreamConfig:
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     concurrency: Positive | None = None
+    burst_s: Annotated[float, Field(ge=1, le=60)] = 10.0
+    """No window of this length sees more than its share of a minute's limits; Azure judges 1 s or 10 s."""
     connect_timeout_s: PositiveSeconds = 5.0
     idle_timeout_s: PositiveSeconds = 60.0
     """The longest silence before and within an answer."""
@@ -101,6 +114,15 @@ class UpstreamConfig:
     write_price: Price = 0.0
     poll_metrics: bool = False
     """Whether its queue, KV use and adapters are asked for at ``/metrics``."""
+    adapter_slots: Positive | None = None
+    """Adapters it holds at a time; None: what its metrics say, and without any, no limit."""
+    max_context_tokens: Positive | None = None
+    """The most tokens of prompt and answer together."""
+    hours: Hours | None = None
+    """When it is asked, in UTC: ``22-06``, ``08:30-17:00``; None: always."""
+
+    def __post_init__(self) -> None:
+        parse_address(self.url, allow_private=self.allow_private)
 
 
 @dataclass(frozen=True)
@@ -114,6 +136,19 @@ class RouteConfig:
     """How long an answer may be given again to the same question; 0: never."""
     hedge_share: Share = 0.0
     """The share of requests that may be asked twice when the first byte is late."""
+    canary_model: str | None = None
+    """The model that answers `canary_share` of the requests instead."""
+    canary_share: Share = 0.0
+    shadow_model: str | None = None
+    """The model that is asked `shadow_share` of the requests too; no caller sees its answers."""
+    shadow_share: Share = 0.0
+    deal_by: Literal["conversation", "tenant"] = "conversation"
+    """What is dealt: all requests of a conversation, or of a tenant, go the same way."""
+
+    def __post_init__(self) -> None:
+        for trial in ("canary", "shadow"):
+            if getattr(self, f"{trial}_share") > 0 and getattr(self, f"{trial}_model") is None:
+                raise InvalidConfig(f"{trial}_share needs a {trial}_model.", field=f"{trial}_model")
 
 
 @dataclass(frozen=True)
@@ -125,6 +160,11 @@ class LimitConfig:
     concurrency: Positive | None = None
     money_per_day: Price | None = None
     money_per_month: Price | None = None
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether money is limited."""
+        return self.money_per_day is not None or self.money_per_month is not None
 
 
 @dataclass(frozen=True)
@@ -150,6 +190,8 @@ class StateConfig:
     """An SQLite file, or a PostgreSQL URL; None keeps no books."""
     redis: str | None = None
     """``redis://…``: limits and cache shared by all workers; None: each process has its own."""
+    trial_log: str | None = None
+    """Where shadows and their champions are written side by side, for ``descant trial``."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +203,12 @@ class GatewayConfig:
     keys: dict[str, KeyConfig] = field(default_factory=dict)
     """Without any, every caller is let in."""
     tenants: dict[str, LimitConfig] = field(default_factory=dict)
+    cascades: dict[str, CascadeConfig] = field(default_factory=dict)
+    """By the model that callers name."""
     models: dict[str, LimitConfig] = field(default_factory=dict)
     """Limits of a model or adapter, whoever asks."""
     server: ServerConfig = ServerConfig()
+    tracing: TracingConfig = TracingConfig()
     state: StateConfig = StateConfig()
 
     def __post_init__(self) -> None:
@@ -175,6 +220,13 @@ class GatewayConfig:
                         f"route {name!r} names the upstream {upstream!r}, which is not there.",
                         field="routes",
                         remedy=f"Upstreams: {known}.",
+                    )
+            for model in (route.canary_model, route.shadow_model):
+                if model is not None and not any(fnmatchcase(model, glob) for glob in self.routes):
+                    raise InvalidConfig(
+                        f"route {name!r} names the model {model!r}, which no route fits.",
+                        field="routes",
+                        remedy=f'Add [routes."{model}"].',
                     )
 
 

@@ -19,6 +19,9 @@ class DescantError(Exception):
     http_status = 500
     exit_code = 1
 
+    wait_s: float | None = None
+    """After how long the same request may succeed, where that is known."""
+
     def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None):
         self.message = message
         self.field = field
@@ -95,6 +98,12 @@ class OverBudget(InputError):
     code = "over_budget"
 
 
+class UnsupportedField(InputError):
+    """A field, right in itself, that the chosen upstream has no words for; another one may have."""
+
+    code = "unsupported_field"
+
+
 class InvalidModel(InputError):
     """A model folder or file that cannot be loaded."""
 
@@ -155,6 +164,13 @@ class CatalogueUnavailable(DescantError):
     http_status = 503
 
 
+class LedgerUnavailable(DescantError):
+    """The database of the gateway's books does not answer; to try again later will help."""
+
+    code = "ledger_unavailable"
+    http_status = 503
+
+
 class InvocationMissing(InputError):
     """An aLoRA adapter was asked for but its invocation tokens are not in the prompt."""
 
@@ -166,6 +182,13 @@ class NotFound(InputError):
 
     code = "not_found"
     http_status = 404
+
+
+class MethodNotAllowed(InputError):
+    """A path that is there, asked for in a way it is not made for."""
+
+    code = "method_not_allowed"
+    http_status = 405
 
 
 class CacheCorrupt(DescantError):
@@ -241,6 +264,13 @@ class BudgetSpent(DescantError):
     http_status = 402
 
 
+class GarbledAnswer(DescantError):
+    """What an upstream sent is no answer to what it was asked."""
+
+    code = "garbled_answer"
+    http_status = 502
+
+
 class TooBusy(DescantError):
     """More is waiting than the server takes; trying again later will help."""
 
@@ -267,6 +297,57 @@ class ServerStopping(DescantError):
 
     code = "stopping"
     http_status = 503
+
+
+class Unauthorized(DescantError):
+    """No key was sent, or one that nobody holds."""
+
+    code = "invalid_api_key"
+    http_status = 401
+
+
+class BodyTooLarge(InputError):
+    """More bytes than a request may have."""
+
+    code = "request_too_large"
+    http_status = 413
+
+
+class BodyTooSlow(InputError):
+    """A request that was not whole in time."""
+
+    code = "request_timeout"
+    http_status = 408
+
+
+class LimitReached(DescantError):
+    """A caller has used what it may for now; `wait_s` says for how long, infinite: for good."""
+
+    code = "rate_limit_exceeded"
+    http_status = 429
+
+    def __init__(self, message: str, wait_s: float):
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class UpstreamsBusy(DescantError):
+    """No upstream takes the request now; `wait_s` says when the first one will."""
+
+    code = "upstreams_busy"
+    http_status = 503
+
+    def __init__(self, message: str, wait_s: float, http_status: int = 503):
+        super().__init__(message)
+        self.wait_s = wait_s
+        self.http_status = http_status
+
+
+class UpstreamFailed(DescantError):
+    """Every upstream that was asked failed to answer."""
+
+    code = "upstream_failed"
+    http_status = 502
 
 
 class ClientGone(DescantError):

@@ -2,8 +2,7 @@
 
 from descant.server.app import create_app
 from descant.server.batches import BatchConfig
-from descant.server.drain import Drain
 from descant.server.service import ServerConfig
 from descant.server.trial import Trial, TrialConfig
 
-__all__ = ["Trial", "TrialConfig", "BatchConfig", "Drain", "ServerConfig", "create_app"]
+__all__ = ["Trial", "TrialConfig", "BatchConfig", "ServerConfig", "create_app"]

@@ -18,18 +18,17 @@ from prometheus_client import CollectorRegistry
 from descant import __version__
 from descant.adapters import RegistryFollower
 from descant.llm import LLM
-from descant.monitoring import Metrics, RequestLog
+from descant.monitoring import Drain, Metrics, RequestLog, watch_loop
 from descant.monitoring.metrics import CONTENT_TYPE
 from descant.schema import Indicator
 from descant.server.adapters import adapters_router
 from descant.server.batches import answers_from, batch_service
 from descant.server.chat import chat_router
 from descant.server.completions import completions_router
-from descant.server.drain import Drain, DrainGate, ready_router
+from descant.server.drain import DrainGate, ready_router
 from descant.server.embeddings import embeddings_router
 from descant.server.errors import add_error_handlers
 from descant.server.keys import KeyCheck, Keys
-from descant.server.loop_lag import watch_loop
 from descant.server.models import models_router
 from descant.server.rate_limits import RateLimit, RateLimits
 from descant.server.registry_thread import RegistryThread

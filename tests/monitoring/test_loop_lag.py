@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from descant.server.loop_lag import watch_loop
+from descant.monitoring import watch_loop
 
 
 def test_every_waking_is_observed_by_how_late_it_is() -> None:

@@ -1,0 +1,1 @@
+"""Other gateways, each in an environment of its own."""

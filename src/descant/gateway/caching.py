@@ -1,0 +1,196 @@
+"""Calls whose answer is known, or on its way to somebody else, are not sent on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from descant.gateway.cache import (
+    JSON,
+    AnswerStore,
+    CachedAnswer,
+    CachePlan,
+    CachePolicy,
+    Flight,
+    Identity,
+    Seat,
+    SingleFlight,
+    StreamRecording,
+    is_worth_keeping,
+    plan_cache,
+    read_cache_control,
+    replay_stream,
+)
+from descant.gateway.call import Call, Usage
+from descant.gateway.config import RouteConfig
+from descant.gateway.exchange import AnyReply
+from descant.gateway.reply import CACHE, ReplyHead, StreamedReply, Tally, WholeReply, one_piece
+from descant.schema.errors import DeadlineExceeded
+
+_MOST_KEPT_BYTES = 4 << 20
+Ask = Callable[[Tally], Awaitable[AnyReply]]
+"""Asks an upstream, and tells the tally what that took."""
+
+
+class Caching:
+    """Answers from the store, or by one question to an upstream for all who ask the same."""
+
+    def __init__(
+        self,
+        answers: AnswerStore,
+        flights: SingleFlight[ReplyHead],
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ):
+        self._answers = answers
+        self._flights = flights
+        self._clock = clock
+        self._wall_clock = wall_clock
+
+    def plan(self, call: Call, route: RouteConfig, cache_control: str | None) -> CachePlan | None:
+        """Return where a call's answer is looked for and kept; None: nowhere."""
+        if not route.cache_s:
+            return None
+        wish = read_cache_control(cache_control)
+        return plan_cache(call, Identity(), CachePolicy(route.cache_s), wish)
+
+    async def kept(self, call: Call, plan: CachePlan, tally: Tally) -> AnyReply | None:
+        """Return the answer that was given before, if there is one that may be given again."""
+        if not plan.may_read:
+            return None
+        answer = await self._answers.get(plan.key)
+        if answer is None or answer.age_s(self._wall_clock()) > plan.most_age_s:
+            tally.cache = "miss"
+            return None
+        tally.cache = "hit"
+        tally.usage, tally.upstream = answer.usage, CACHE
+        if not call.is_stream:
+            return WholeReply(200, answer.body, answer.usage, CACHE)
+        options = call.body.get("stream_options") or {}
+        events = replay_stream(answer.body, options.get("include_usage") is True)
+        return StreamedReply(one_piece(events), CACHE)
+
+    async def shared(self, call: Call, plan: CachePlan, tally: Tally, ask: Ask) -> AnyReply:
+        """Return the answer of a question that is under way, or begin it; keep what it brings.
+
+        Who began it pays for it, so its line in the books waits until the question is over, even if
+        it has hung up while others still wait.
+
+        Raises:
+            DeadlineExceeded: this caller's time is over.
+            DescantError: whatever `ask` raised.
+        """
+        if not plan.may_share:
+            return await ask(tally)
+        question = _Question(ask, Tally(), asyncio.Event())
+        seat = self._flights.join(
+            plan.flight, partial(self._fly, call, plan, question), call.deadline_s
+        )
+        place = _Place(seat, question, tally)
+        try:
+            async with asyncio.timeout(call.deadline_s - self._clock()):
+                head = await seat.head()
+                if head.is_stream:
+                    return StreamedReply(place.pieces(), head.upstream)
+                body = b"".join([piece async for piece in seat])
+        except TimeoutError as error:
+            await place.leave(None)
+            raise DeadlineExceeded("Another's question was not answered in time.") from error
+        except BaseException:
+            await place.leave(None)
+            raise
+        await place.leave(head)
+        return WholeReply(head.status, body, head.usage, head.upstream)
+
+    async def _fly(
+        self, call: Call, plan: CachePlan, question: _Question, flight: Flight[ReplyHead]
+    ) -> None:
+        try:
+            reply = await question.ask(question.tally)
+            if isinstance(reply, WholeReply):
+                await self._fly_whole(plan, reply, flight)
+            else:
+                await self._fly_stream(call, plan, question.tally, reply, flight)
+        finally:
+            question.is_over.set()
+
+    async def _fly_whole(
+        self, plan: CachePlan, reply: WholeReply, flight: Flight[ReplyHead]
+    ) -> None:
+        if reply.status == 200 and plan.may_store and is_worth_keeping(reply.body):
+            await self._keep(plan, reply.body, reply.usage)
+        flight.begin(ReplyHead(reply.status, reply.upstream, reply.usage, is_stream=False))
+        await flight.write(reply.body)
+
+    async def _fly_stream(
+        self,
+        call: Call,
+        plan: CachePlan,
+        tally: Tally,
+        reply: StreamedReply,
+        flight: Flight[ReplyHead],
+    ) -> None:
+        flight.begin(ReplyHead(200, reply.upstream, None, is_stream=True))
+        choices = call.body.get("n")
+        recording = StreamRecording(choices if isinstance(choices, int) else 1, _MOST_KEPT_BYTES)
+        try:
+            async for piece in reply.pieces:
+                recording.feed(piece)
+                await flight.write(piece)
+        finally:
+            await reply.close()
+        usage = tally.usage
+        if plan.may_store and usage is not None and not tally.is_cut:
+            body = recording.body(_as_openai(usage))
+            if body is not None:
+                await self._keep(plan, body, usage)
+
+    async def _keep(self, plan: CachePlan, body: bytes, usage: Usage | None) -> None:
+        answer = CachedAnswer(body, JSON, usage or Usage(), self._wall_clock())
+        await self._answers.put(plan.key, answer, plan.ttl_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What one caller began for all who ask the same."""
+
+    ask: Ask
+    tally: Tally
+    is_over: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One caller among those who wait."""
+
+    seat: Seat[ReplyHead]
+    question: _Question
+    tally: Tally
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the answer as it comes."""
+        try:
+            async for piece in self.seat:
+                yield piece
+        finally:
+            await self.leave(None)
+
+    async def leave(self, head: ReplyHead | None) -> None:
+        """Wait no longer; who began the question learns what it took."""
+        self.seat.leave()
+        if self.seat.is_first:
+            await self.question.is_over.wait()
+            self.tally.take(self.question.tally)
+        else:
+            self.tally.upstream, self.tally.cache = CACHE, "shared"
+            self.tally.usage = None if head is None else head.usage
+
+
+def _as_openai(usage: Usage) -> dict[str, int]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }

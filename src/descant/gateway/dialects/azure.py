@@ -1,0 +1,28 @@
+"""Azure OpenAI: OpenAI's bodies at Azure's paths, a model there being a deployment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from descant.gateway.call import Call
+from descant.gateway.dialects.openai import PATH_OF, OpenAIDialect
+
+NEW_SURFACE = "v1"
+"""The `api_version` under which Azure answers at OpenAI's own paths."""
+
+
+@dataclass(frozen=True)
+class AzureDialect(OpenAIDialect):
+    """What its content filters add to answers and refusals passes as it is."""
+
+    api_version: str = NEW_SURFACE
+
+    def path(self, call: Call, model: str) -> str:
+        """Return the operation's path of this deployment."""
+        operation = PATH_OF[call.operation]
+        if self.api_version == NEW_SURFACE:
+            return f"{self.base_path}/openai{operation}"
+        deployment, version = quote(model, safe=""), quote(self.api_version, safe="")
+        place = f"{self.base_path}/openai/deployments/{deployment}"
+        return f"{place}{operation.removeprefix('/v1')}?api-version={version}"

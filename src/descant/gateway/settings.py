@@ -1,0 +1,53 @@
+"""One version of the gateway's file, made ready to answer calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from descant.gateway.answering import Answering
+from descant.gateway.caching import Caching
+from descant.gateway.cascading import Cascading
+from descant.gateway.claims import Claims
+from descant.gateway.config import GatewayConfig
+from descant.gateway.exchange import Exchange, Means
+from descant.gateway.fleet import Fleet
+from descant.gateway.intake import Intake
+from descant.gateway.key_ring import KeyRing
+from descant.gateway.lasting import Lasting
+from descant.gateway.routing import Router
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A call is answered under one version from its beginning to its end."""
+
+    config: GatewayConfig
+    fleet: Fleet
+    keys: KeyRing
+    intake: Intake
+    answering: Answering
+    router: Router
+
+    @classmethod
+    def of(
+        cls,
+        config: GatewayConfig,
+        lasting: Lasting,
+        environment: Mapping[str, str],
+        former: Fleet | None,
+    ) -> Settings:
+        """Make a version ready; upstreams that did not change are taken over from the `former` one.
+
+        Raises:
+            InvalidConfig: something in it cannot be used.
+        """
+        keys = KeyRing(config.keys)
+        fleet = Fleet(config.upstreams, environment, lasting.random, former)
+        router = Router(config, lasting.memory, lasting.wall_clock)
+        means = Means(fleet, router, lasting.limits, lasting.patience, lasting.clock)
+        caching = Caching(lasting.answers, lasting.flights, lasting.clock, lasting.wall_clock)
+        cascading = Cascading(config.cascades, Exchange(means), fleet, lasting.clock)
+        answering = Answering(means, Claims(config), lasting.books, caching, cascading)
+        intake = Intake(config.server, keys, lasting.estimator, lasting.clock)
+        return cls(config, fleet, keys, intake, answering, router)

@@ -1,0 +1,183 @@
+"""One worker process of the gateway: what lasts, the settings in force, and what runs beside requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp.web import AppRunner
+
+from descant.gateway.call import PATHS, Call
+from descant.gateway.config import GatewayConfig, load_gateway_config
+from descant.gateway.fleet import Fleet
+from descant.gateway.lasting import Lasting
+from descant.gateway.observing import Observing
+from descant.gateway.routing import Poller
+from descant.gateway.settings import Settings
+from descant.gateway.watching import (
+    RequestSpan,
+    RequestStart,
+    read_trace_context,
+    serve_metrics,
+    worker_port,
+)
+from descant.monitoring import Drain, watch_loop
+from descant.schema.errors import InvalidConfig
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 1.0
+_PATH_OF = {operation: path for path, operation in PATHS.items()}
+
+
+class Worker:
+    """Follows the gateway's file: a version that is wrong is reported, and the last good one stays."""
+
+    def __init__(
+        self, path: Path, num_workers: int = 1, environment: Mapping[str, str] = os.environ
+    ):
+        self.drain = Drain()
+        self._path = path
+        self._num_workers = num_workers
+        self._environment = environment
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._polling: asyncio.Task[None] | None = None
+        self._lasting: Lasting | None = None
+        self._settings: Settings | None = None
+        self._observing: Observing | None = None
+        self._scraped: AppRunner | None = None
+
+    @property
+    def lasting(self) -> Lasting:
+        """What outlives a change of the settings."""
+        assert self._lasting is not None, "started"
+        return self._lasting
+
+    @property
+    def settings(self) -> Settings:
+        """The version in force."""
+        assert self._settings is not None, "started"
+        return self._settings
+
+    async def start(self) -> None:
+        """Open everything.
+
+        Raises:
+            InvalidConfig: the file is wrong.
+            LedgerUnavailable: what was spent cannot be learned, and budgets depend on it.
+        """
+        seen = _version(self._path)
+        config = load_gateway_config(self._path)
+        self._lasting = lasting = Lasting.open(config, self._num_workers)
+        await lasting.seed(config)
+        self._observing = await self._observe(config, lasting)
+        self._take(config, None)
+        self.observing.watch(lambda: self.settings)
+        self._begin(watch_loop(self.observing.metrics.observe_loop_lag))
+        self._begin(self._follow(seen))
+
+    @property
+    def observing(self) -> Observing:
+        """What it tells of itself."""
+        assert self._observing is not None, "started"
+        return self._observing
+
+    def begin_span(self, call: Call, headers: Mapping[bytes, bytes]) -> RequestSpan:
+        """Begin the span of a request, in the trace that its headers name."""
+        told = {
+            name: headers[name.encode()].decode("latin-1")
+            for name in ("traceparent", "tracestate")
+            if name.encode() in headers
+        }
+        path = _PATH_OF[call.operation]
+        parent = read_trace_context(told) if told else None
+        start = RequestStart(call.id, call.operation, path, call.caller.tenant, parent)
+        return self.lasting.tracing.begin(start)
+
+    async def stop(self) -> None:
+        """Close everything; requests are over by now."""
+        tasks = [*self._tasks, *([] if self._polling is None else [self._polling])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._scraped is not None:
+            await self._scraped.cleanup()
+        await self.settings.fleet.close()
+        await self.lasting.close()
+
+    def _begin(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _observe(self, config: GatewayConfig, lasting: Lasting) -> Observing:
+        """Tell metrics on the first port of the workers' that no other worker has."""
+        base = config.server.metrics_port
+        if base is None:
+            return Observing(lasting, config, 0)
+        for number in range(self._num_workers):
+            observing = Observing(lasting, config, number)
+            try:
+                port = worker_port(base, number)
+                self._scraped = await serve_metrics(observing.registry, "127.0.0.1", port)
+            except OSError:
+                continue
+            return observing
+        raise InvalidConfig(f"All ports from {base} on are taken.", field="server.metrics_port")
+
+    async def _follow(self, seen: tuple[int, ...] | None) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = _version(self._path)
+            if now != seen:
+                seen = now
+                await self._reload()
+
+    async def _reload(self) -> None:
+        former = self._settings
+        try:
+            config = load_gateway_config(self._path)
+            self._take(config, former)
+        except InvalidConfig as error:
+            _log.error("The settings read before stay in force: %s", error)
+            return
+        _log.info("The settings of %s are in force.", self._path)
+        if former is not None:
+            self._begin(self._retire(former))
+
+    async def _retire(self, former: Settings) -> None:
+        """Close what only the former version used, once its calls must be over."""
+        try:
+            await asyncio.sleep(former.config.server.deadline_s)
+        finally:
+            await former.fleet.close(self.settings.fleet)
+
+    def _take(self, config: GatewayConfig, former: Settings | None) -> None:
+        if former is not None and config.state != former.config.state:
+            raise InvalidConfig(
+                "[state] is read at the start alone.", field="state", remedy="Start it again."
+            )
+        fleet = None if former is None else former.fleet
+        self._settings = Settings.of(config, self.lasting, self._environment, fleet)
+        if self._polling is not None:
+            self._polling.cancel()
+        self._polling = asyncio.ensure_future(self._poll(self._settings.fleet))
+
+    async def _poll(self, fleet: Fleet) -> None:
+        polled = [name for name, upstream in fleet.items() if upstream.config.poll_metrics]
+        memory = self.lasting.memory
+
+        async def fetch(name: str) -> str:
+            return await fleet[name].metrics()
+
+        await Poller(memory.view, memory.residency, fetch).run(polled)
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
