@@ -76,7 +76,7 @@ def label(  # noqa: PLR0913 - all that a test may want to be otherwise
                     *(teacher, endpoint, store, budget, cooldown, QUICK, asyncio.sleep, source)
                 )
                 labelling = Labelling(teacher, asker, store, Effort(concurrency, in_a_row))
-                asked = await labelling.run(calls, indicators)
+                asked = await labelling.run([(call, indicators) for call in calls])
             verdicts = [labelling.verdicts(call, indicators) for call in calls]
             return Run(asked, verdicts, budget.spent)
 

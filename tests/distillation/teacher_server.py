@@ -72,7 +72,7 @@ class TeacherServer:
             if not message["more_body"]:
                 break
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        body = json.loads(received)
+        body = json.loads(received or b"{}")
         self.seen.append(Seen(time.monotonic(), scope["path"], headers, body))
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)

@@ -74,7 +74,7 @@ def test_labels_are_asked_for_as_strictly_as_the_server_takes_it() -> None:
 def test_a_manner_that_was_taken_is_kept(at: int) -> None:
     teacher = ChatTeacher(ChatConfig("big"))
     taken = teacher.bodies(ASK)[at]
-    teacher.took(taken)
+    teacher.took(ASK, taken)
     assert teacher.bodies(ASK) == [taken]
 
 
@@ -104,7 +104,7 @@ def test_a_key_knows_all_an_answer_depends_on_and_no_id() -> None:
     assert content(plain, renamed) == content(plain)
     # How the server takes it does not matter.
     taught = ChatTeacher(plain)
-    taught.took(taught.bodies(ASK)[5])
+    taught.took(ASK, taught.bodies(ASK)[5])
     assert taught.content(ASK) == content(plain)
 
 

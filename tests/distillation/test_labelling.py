@@ -64,6 +64,15 @@ def answers(tmp_path: Path) -> Path:
 # A teacher that works
 
 
+def test_a_renamed_indicator_keeps_its_answers(server: TeacherServer, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    first = label(server.address, answers, transcripts(3))
+    renamed = replace(POLITE, name="courteous", adapter="courteous")
+    second = label(server.address, answers, transcripts(3), [renamed])
+    assert second.labels == first.labels == ["yes", "no", "yes"]
+    assert len(server.seen) == 3
+
+
 def test_every_indicator_of_every_conversation_gets_its_label(
     server: TeacherServer, answers: Path
 ) -> None:

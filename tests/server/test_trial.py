@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from descant.llm import LLM
-from descant.schema import Indicator, load_indicators
+from descant.schema import Indicator, Scorecard, load_indicators, unanswered
 from descant.schema.errors import InvalidConfig
 from descant.server import Trial, TrialConfig, create_app
 from tests.server.served import serve_tiny, write_adapter
@@ -38,13 +39,13 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Tried:
 
 
 def ask(
-    tried: Tried, count: int, **config: Any
+    tried: Tried, count: int, registry: CollectorRegistry | None = None, **config: Any
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Trial]:
     """Score so many conversations; return the answers about ``polite``, the records and the trial."""
     llm, indicators, *_ = tried
     log = io.StringIO()
     trial = Trial(TrialConfig(**config), log, llm.has_adapter)
-    app = create_app(llm, indicators, registry=CollectorRegistry(), trial=trial)
+    app = create_app(llm, indicators, registry=registry or CollectorRegistry(), trial=trial)
 
     async def exchange() -> list[httpx.Response]:
         async with app.router.lifespan_context(app):
@@ -113,6 +114,62 @@ def test_more_mirrors_than_may_wait_are_left_out_and_counted(tried: Tried) -> No
     assert trial.num_left_out == 3
 
 
+def counted(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
+    """What `/metrics` says of trials, by indicator and outcome."""
+    samples = [each for family in registry.collect() for each in family.samples]
+    return {
+        (each.labels["indicator"], each.labels["outcome"]): each.value
+        for each in samples
+        if each.name == "descant_trial_answers_total"
+    }
+
+
+def test_metrics_count_what_the_log_says(tried: Tried) -> None:
+    registry = CollectorRegistry()
+    _, records, _ = ask(tried, 12, registry, shadow_share=1.0)
+    agreed = sum(record["agree"] for record in records)
+    expected = {("polite", "agree"): agreed, ("polite", "disagree"): 12 - agreed}
+    assert counted(registry) == {key: count for key, count in expected.items() if count}
+
+
+def test_metrics_count_what_was_left_out(tried: Tried) -> None:
+    registry = CollectorRegistry()
+    ask(tried, 3, registry, shadow_share=1.0, max_waiting=0)
+    assert counted(registry) == {("polite", "left_out"): 3}
+
+
+@pytest.mark.parametrize(
+    ("side", "outcome"),
+    [
+        ("polite", "champion_unanswered"),
+        ("polite@challenger", "challenger_unanswered"),
+        ("both", "both_unanswered"),
+    ],
+)
+def test_metrics_tell_who_gave_no_answer(
+    tried: Tried, monkeypatch: pytest.MonkeyPatch, side: str, outcome: str
+) -> None:
+    llm, registry = tried[0], CollectorRegistry()
+    whole = llm.scorecard
+
+    def silent(plan: Any, *given: Any) -> Scorecard:
+        card = whole(plan, *given)
+        hashes = {llm.adapter(name).content_hash: name for name in ("polite", "polite@challenger")}
+        answers = tuple(
+            unanswered(each.indicator, "too long")
+            if each.indicator == "polite"
+            and each.adapter is not None
+            and side in ("both", hashes[each.adapter.content_hash])
+            else each
+            for each in card.answers
+        )
+        return replace(card, answers=answers)
+
+    monkeypatch.setattr(llm, "scorecard", silent)
+    ask(tried, 2, registry, shadow_share=1.0)
+    assert counted(registry) == {("polite", outcome): 2}
+
+
 def test_a_mirror_that_fails_is_said_and_fails_nobody(
     tried: Tried, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,9 +183,11 @@ def test_a_mirror_that_fails_is_said_and_fails_nobody(
         return plan(transcript, indicators, **more)
 
     monkeypatch.setattr(llm, "plan", failing)
-    answers, records, _ = ask(tried, 2, shadow_share=1.0)
+    registry = CollectorRegistry()
+    answers, records, _ = ask(tried, 2, registry, shadow_share=1.0)
     assert all(answer["label"] for answer in answers)
     assert records == []
+    assert counted(registry) == {("polite", "failed"): 2}
     assert "a broken challenger" in caplog.text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
@@ -33,8 +34,7 @@ from descant.cli.distill_options import (
 from descant.cli.options import DEFAULT_MODEL, JsonOption, RequiredIndicatorsOption
 
 if TYPE_CHECKING:
-    from descant.cli.teacher_run import TeacherRun
-    from descant.distillation import ChatConfig, Teacher
+    from descant.distillation import ChatConfig, SourceRun, Teacher
     from descant.schema import Indicator
 
 
@@ -76,10 +76,10 @@ def distill(  # noqa: PLR0913 - an option each
     same command goes on where it was.
     """
     from descant.cli.loading import read_rows
-    from descant.cli.teacher_run import Source, ask_teacher
+    from descant.cli.teacher_run import KEY_VARIABLE, ask_teacher
     from descant.cli.terminal import Terminal
     from descant.data import write_jsonl
-    from descant.distillation import ChatConfig, Limits, Prices, with_verdicts
+    from descant.distillation import ChatConfig, Limits, Prices, Source, with_verdicts
     from descant.schema import load_indicators
 
     terminal = Terminal()
@@ -92,13 +92,14 @@ def distill(  # noqa: PLR0913 - an option each
     source = Source(
         _teacher(via, config),
         teacher,
+        os.environ.get(KEY_VARIABLE),
         answers or output.with_name(f"{output.name.split('.')[0]}.answers.jsonl"),
         Limits(budget_tokens, None if budget_money is None else Decimal(str(budget_money))),
         Prices(Decimal(str(price_in)), Decimal(str(price_out))),
         concurrency,
         timeout_s,
     )
-    run = ask_teacher(terminal, source, rows, questions)
+    run = ask_teacher(terminal, source, [(row.transcript, questions) for row in rows])
     labelled = [with_verdicts(*pair) for pair in zip(rows, run.verdicts, strict=True)]
     write_jsonl(output, labelled)
     from descant.cli.distill_report import judge_teacher
@@ -147,7 +148,7 @@ def _teacher(via: Via, config: ChatConfig) -> Teacher:
     return ScoreTeacher(config.model, config.soft)
 
 
-def _counts(run: TeacherRun) -> Counter[str]:
+def _counts(run: SourceRun) -> Counter[str]:
     """Return how many questions were labelled, unanswered and are still to be asked."""
     verdicts = [verdict for each in run.verdicts for verdict in each.values()]
     return Counter(
@@ -156,7 +157,7 @@ def _counts(run: TeacherRun) -> Counter[str]:
     )
 
 
-def _reasons(run: TeacherRun) -> Counter[str]:
+def _reasons(run: SourceRun) -> Counter[str]:
     return Counter(
         verdict.unanswered or ""
         for each in run.verdicts
@@ -165,7 +166,7 @@ def _reasons(run: TeacherRun) -> Counter[str]:
     )
 
 
-def _as_json(output: Path, run: TeacherRun) -> dict[str, Any]:
+def _as_json(output: Path, run: SourceRun) -> dict[str, Any]:
     counts, stopped = _counts(run), run.asked.stopped
     return {
         "output": str(output),
@@ -182,7 +183,7 @@ def _as_json(output: Path, run: TeacherRun) -> dict[str, Any]:
     }
 
 
-def _as_text(output: Path, run: TeacherRun) -> str:
+def _as_text(output: Path, run: SourceRun) -> str:
     from descant.cli.teacher_run import spending
 
     counts = _counts(run)

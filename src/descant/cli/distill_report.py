@@ -34,8 +34,8 @@ from descant.schema import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from descant.cli.teacher_run import TeacherRun
     from descant.cli.terminal import Terminal
+    from descant.distillation import SourceRun
 
 Verdicts = Mapping[str, Verdict | None]
 
@@ -77,7 +77,7 @@ class DistillReport:
     """The student on the teacher's labels."""
     comparison: MeanComparison | None
     """Student and teacher on the labels of the file."""
-    run: TeacherRun
+    run: SourceRun
     student: Student | None
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def judge_teacher(
     terminal: Terminal,
     rows: Sequence[LabelledTranscript],
     indicators: Sequence[Indicator],
-    run: TeacherRun,
+    run: SourceRun,
     adapters: Path | None,
     model: str,
 ) -> DistillReport:

@@ -7,13 +7,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from descant.cli.endpoint_options import (
+    DEFAULT_ANSWERS,
+    AnswersFolderOption,
+    AnswerTokensOption,
+    BudgetMoneyOption,
+    BudgetTokensOption,
+    ConcurrencyOption,
+    KeyEnvOption,
+    PriceInOption,
+    PriceOutOption,
+    SoftOption,
+    TimeoutOption,
+)
 from descant.cli.options import DEFAULT_MODEL, JsonOption, ModelOption
 
 if TYPE_CHECKING:
     from descant.cli.terminal import Terminal
     from descant.release import GateResult
 
-ContestantHelp = "A folder of adapters, or a file of answers; bag-of-words learns from --train."
+ContestantHelp = (
+    "A folder of adapters, a file of answers, bag-of-words (learns from --train), or an endpoint: the "
+    "address of a descant serve (http://HOST/v1), ADDRESS#MODEL of a chat model, or its file (.toml)."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,19 +62,42 @@ def gate(  # noqa: PLR0913 - an option each
         bool, typer.Option("--without-texts", help="Name conversations; do not show what was said.")
     ] = False,
     model: ModelOption = DEFAULT_MODEL,
+    answers: AnswersFolderOption = DEFAULT_ANSWERS,
+    key_env: KeyEnvOption = None,
+    soft: SoftOption = False,
+    max_answer_tokens: AnswerTokensOption = 64,
+    concurrency: ConcurrencyOption = 8,
+    timeout_s: TimeoutOption = 60.0,
+    budget_tokens: BudgetTokensOption = None,
+    budget_money: BudgetMoneyOption = None,
+    price_in: PriceInOption = 0.0,
+    price_out: PriceOutOption = 0.0,
     json: JsonOption = False,
 ) -> None:
     """Say whether a candidate may take the champion's place; exit code 4 where it may not.
 
     Files of answers are what descant score --json prints, or conversations labelled by descant
-    distill, such as a large model's answers.
+    distill, such as a large model's answers. Endpoints are asked within the budget; answers are kept as
+    they come, and after Ctrl-C, a kill or a spent budget the same command goes on where it was.
     """
+    from descant.cli.endpoints import AddressOptions, Endpoints
     from descant.cli.gate_run import GateRun
     from descant.cli.terminal import Terminal
     from descant.release import load_policy
 
     terminal = Terminal()
-    run = GateRun(terminal, load_policy(policy), model, train)
+    options = AddressOptions(
+        key_env,
+        soft,
+        max_answer_tokens,
+        concurrency,
+        timeout_s,
+        price_in,
+        price_out,
+        budget_tokens,
+        budget_money,
+    )
+    run = GateRun(terminal, load_policy(policy), model, train, Endpoints(answers, options))
     result = run.judge(candidate, champion, rival, champion_twice)
     result = result.without_texts() if without_texts else result
     if page is not None:

@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from descant import __version__
+from descant.cli.endpoints import Endpoints
 from descant.cli.evaluate import check_apart
 from descant.cli.loading import load_llm, read_rows
 from descant.cli.terminal import Terminal
 from descant.data import data_hash
+from descant.distillation import Prices as TokenPrices
 from descant.evaluation import (
     MEASURES,
     BagOfWords,
@@ -30,12 +32,20 @@ from descant.llm import LLM
 from descant.registry import CONFIG_FILE, replacing
 from descant.release import (
     Contestant,
+    EndpointPlan,
     GatePolicy,
     GateResult,
+    JudgedTexts,
     Provenance,
+    identity_of,
+    load_endpoint,
+    read_labelled_pairs,
+    read_measurement,
     read_recording,
+    refusal_of,
     render_page,
     run_gate,
+    text_pairs,
 )
 from descant.schema import Indicator, Scorecard, Transcript, load_indicators
 from descant.schema.errors import InvalidConfig
@@ -69,9 +79,10 @@ class GateRun:
         policy: GatePolicy,
         model: str,
         train: Path | None,
+        endpoints: Endpoints,
         adapter: str | None = None,
     ):
-        """Read the task; `train` is what a bag of words learns from.
+        """Read the task; `train` is what a bag of words learns from, `endpoints` how those are asked.
 
         Of one `adapter`, only what it answers is asked.
 
@@ -79,6 +90,7 @@ class GateRun:
             InvalidData: a conversation is both learned from and judged, or nothing is asked.
         """
         self.terminal, self.policy, self.model = terminal, policy, model
+        self.endpoints = endpoints
         rows, indicators = read_rows(policy.task.data), load_indicators(policy.task.indicators)
         asked = [each for each in indicators if adapter in (None, each.adapter)]
         self.task = Task(policy.task.name, rows, asked)
@@ -90,12 +102,30 @@ class GateRun:
     ) -> GateResult:
         """Run the task on each and decide."""
         prices = self.policy.prices
+        self.endpoints.check((candidate, champion, rival))
         ours = self._contestant(candidate)
         theirs = self._contestant(champion, prices.champion_per_1000)
         third = None if rival is None else self._contestant(rival, prices.rival_per_1000)
         noise = self._noise(champion, theirs.predictions) if champion_twice else None
+        judged = self._judged(ours.predictions, theirs.predictions)
         self.terminal.note("Comparing")
-        return run_gate(self.policy, self.task, ours, theirs, third, noise)
+        return run_gate(self.policy, self.task, ours, theirs, third, noise, judged)
+
+    def _judged(self, ours: Predictions, theirs: Predictions) -> JudgedTexts | None:
+        """Have texts judged; by a judge that may not, nothing is asked or paid."""
+        policy = self.policy.judge
+        if policy.endpoint is None or policy.labels is None:
+            return None
+        if not any(indicator.is_text for indicator in self.task.indicators):
+            return None
+        plan, labelled = load_endpoint(policy.endpoint), read_labelled_pairs(policy.labels)
+        found = read_measurement(policy.measurements, identity_of(plan, labelled), labelled)
+        refusal = refusal_of(found, policy)
+        if refusal is not None:
+            return JudgedTexts(found, refusal, {})
+        pairs, decided = text_pairs(self.task, ours, theirs)
+        judged = self.endpoints.judge(self.terminal, plan, list(pairs.values()))
+        return JudgedTexts(found, None, dict(zip(pairs, judged, strict=True)) | decided)
 
     def write(self, result: GateResult, page: Path) -> None:
         """Write the page and its twin, each whole or not at all."""
@@ -112,6 +142,9 @@ class GateRun:
 
     def _contestant(self, source: str, money_per_1000: float | None = None) -> Contestant:
         self.terminal.note(f"Asking {source}")
+        plan = self.endpoints.plan(source)
+        if plan is not None:
+            return self._endpoint(source, plan, money_per_1000)
         completer, identity, runs_here = self._completer(source)
         predictions, seconds = self._predictions(completer)
         if not runs_here:
@@ -119,6 +152,21 @@ class GateRun:
         per_hour = self.policy.prices.machine_per_hour
         money = money_per_1000 if per_hour is None else per_hour * seconds * 1000 / 3600
         return Contestant(source, identity, predictions, seconds, money)
+
+    def _endpoint(
+        self, source: str, plan: EndpointPlan, money_per_1000: float | None
+    ) -> Contestant:
+        said = self.endpoints.ask(self.terminal, plan, self.task)
+        if plan.prices != TokenPrices():
+            money_per_1000 = float(said.figures.money) * 1000 / len(self.task.rows)
+        return Contestant(
+            source,
+            said.identity,
+            run_task(self.task, said),
+            said.figures.conversation_s,
+            money_per_1000,
+            said.figures,
+        )
 
     def _predictions(self, completer: Completer) -> tuple[Predictions, float]:
         started = time.perf_counter()
@@ -153,7 +201,13 @@ class GateRun:
         return fitted, f"bag-of-words learned from {data_hash(self.learned_from)}", True
 
     def _noise(self, source: str, first: Predictions) -> NoiseFloor | None:
-        completer, _, _ = self._completer(source)
-        second, _ = self._predictions(completer)
+        second = self._asked_again(source)
         measure = MEASURES[self.policy.release.measure]
         return noise_floor(self.task.indicators, first, second, measure)
+
+    def _asked_again(self, source: str) -> Predictions:
+        plan = self.endpoints.plan(source)
+        if plan is not None:
+            return run_task(self.task, self.endpoints.ask(self.terminal, plan, self.task, "again"))
+        completer, _, _ = self._completer(source)
+        return self._predictions(completer)[0]

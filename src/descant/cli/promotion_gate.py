@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from descant.cli.endpoint_options import DEFAULT_ANSWERS
+from descant.cli.endpoints import Endpoints
 from descant.cli.gate import refuse_unless_released
 from descant.cli.gate_run import GateRun
 from descant.cli.terminal import Terminal
@@ -44,7 +46,8 @@ def pass_gate(registry: Registry, version: str, alias: str, options: GateOptions
     name = version.partition("@")[0]
     champion = options.champion or _champion(registry, f"{name}@{alias}")
     policy = load_policy(options.policy)
-    run = GateRun(Terminal(), policy, options.model, options.train, adapter=name)
+    endpoints = Endpoints(DEFAULT_ANSWERS)
+    run = GateRun(Terminal(), policy, options.model, options.train, endpoints, adapter=name)
     result = run.judge(_folder_of(registry, version), champion, None, champion_twice=False)
     if options.page is not None:
         run.write(result, options.page)

@@ -4,9 +4,10 @@ Each request is a line when it is sent and a line when it has ended, so that the
 request that may have cost something, whenever the process is killed or the power fails::
 
     {"opened": KEY, "read": 900, "written": 64, "money": "0.0012"}
-    {"closed": KEY, "read": 311, "written": 5, "money": "0.0004", "opinions": {"greeting": {…}}}
+    {"closed": KEY, "read": 311, "written": 5, "money": "0.0004", "status": 200, "latency_s": 0.81,
+     "output": "yes", "opinions": {"greeting": {…}}}
 
-A key is a hash of all that an answer depends on. A request that was opened and never closed counts
+A key is a hash of all that an answer depends on, the prompt among it. A request that was opened and never closed counts
 with the most it can have taken. A line that a kill tore is cut off when the file is opened.
 """
 
@@ -18,7 +19,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from io import FileIO
 from pathlib import Path
@@ -34,6 +35,28 @@ from descant.schema.errors import InvalidConfig, InvalidData, StorageFull
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+@dataclass(frozen=True)
+class Received:
+    """What came back over the wire, whatever it was read as."""
+
+    status: int
+    latency_s: float
+    output: str | None = None
+    """In the teacher's own words; None where it has none."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One answer in the file."""
+
+    opinions: Mapping[str, Opinion]
+    """By indicator name."""
+    cost: Cost
+    """Of all requests that it took."""
+    latency_s: float | None
+    """Of the reply that brought it; None where the file does not say."""
+
+
 class AnswerStore:
     """The answers in one file; for one process at a time, and a context manager.
 
@@ -45,6 +68,8 @@ class AnswerStore:
     def __init__(self, path: Path):
         self.path = path
         self._opinions: dict[str, dict[str, Opinion]] = {}
+        self._costs: dict[str, Cost] = {}
+        self._latencies_s: dict[str, float] = {}
         self._open: dict[str, Cost] = {}
         self._closed = Cost()
         with ExitStack() as held:
@@ -73,6 +98,13 @@ class AnswerStore:
         """Return what was answered by indicator name; None where nothing was."""
         return self._opinions.get(key)
 
+    def kept(self, key: str) -> Kept | None:
+        """Return an answer with what it took; None where there is none."""
+        opinions = self._opinions.get(key)
+        if opinions is None:
+            return None
+        return Kept(opinions, self._costs[key], self._latencies_s.get(key))
+
     def open(self, key: str, most: Cost) -> None:
         """Note that a request is about to be sent.
 
@@ -82,28 +114,49 @@ class AnswerStore:
         self._append({"opened": key, **_cost_fields(most)})
         self._note_open(key, most)
 
-    def close(self, key: str, used: Cost, opinions: Mapping[str, Opinion] | None = None) -> None:
-        """Note what a request has taken, and its answer if there is one.
+    def close(
+        self,
+        key: str,
+        used: Cost,
+        opinions: Mapping[str, Opinion] | None = None,
+        received: Received | None = None,
+    ) -> None:
+        """Note what a request has taken, what came back, and its answer if there is one.
 
         Raises:
             StorageFull: the disk is full; the request counts as open.
         """
         line: dict[str, Any] = {"closed": key, **_cost_fields(used)}
+        if received is not None:
+            line |= asdict(received)
         if opinions is not None:
             line["opinions"] = {name: _opinion_fields(each) for name, each in opinions.items()}
         self._append(line)
-        self._note_closed(key, used, opinions)
+        self._note_closed(key, used, opinions, None if received is None else received.latency_s)
 
     def _note_open(self, key: str, most: Cost) -> None:
         # Asked again after a kill: what the first time may have taken stays spent.
-        self._closed += self._open.pop(key, Cost())
+        if key in self._open:
+            self._note_cost(key, self._open.pop(key))
         self._open[key] = most
 
-    def _note_closed(self, key: str, used: Cost, opinions: Mapping[str, Opinion] | None) -> None:
+    def _note_closed(
+        self,
+        key: str,
+        used: Cost,
+        opinions: Mapping[str, Opinion] | None,
+        latency_s: float | None,
+    ) -> None:
         self._open.pop(key, None)
-        self._closed += used
+        self._note_cost(key, used)
         if opinions is not None:
             self._opinions[key] = dict(opinions)
+            if latency_s is not None:
+                self._latencies_s[key] = latency_s
+
+    def _note_cost(self, key: str, used: Cost) -> None:
+        self._closed += used
+        self._costs[key] = self._costs.get(key, Cost()) + used
 
     def _append(self, line: Mapping[str, Any]) -> None:
         data = json.dumps(line).encode() + b"\n"
@@ -149,7 +202,10 @@ class AnswerStore:
             return
         stated = table.get("opinions")
         opinions = None if stated is None else {n: Opinion(**each) for n, each in stated.items()}
-        self._note_closed(table["closed"], cost, opinions)
+        latency_s = table.get("latency_s")
+        self._note_closed(
+            table["closed"], cost, opinions, None if latency_s is None else float(latency_s)
+        )
 
 
 def key_of(content: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from descant.distillation.answer_store import AnswerStore, key_of
+from descant.distillation.answer_store import AnswerStore, Received, key_of
 from descant.distillation.budget import Budget, Cost
 from descant.distillation.cooldown import Cooldown, retry_after_s
 from descant.distillation.endpoint import Endpoint, NoReply, NotReached, Reply
@@ -135,23 +135,28 @@ class Asker:
         data = json.dumps(body, ensure_ascii=False).encode()
         most = self._budget.prices.cost(*self._teacher.most_tokens(ask, len(data)))
         await self._budget.reserve(most)
-        used, opinions = Cost(), None
+        used, opinions, received = Cost(), None, None
         try:
             await self._cooldown.wait()
             self._store.open(key, most)
             # From here on it may cost something, even where no reply or no good one comes.
             used = most
             reply = await self._endpoint.post(self._teacher.path, data)
+            received = self._received(reply)
             used = self._used(reply, most)
             self._check_status(reply)
             opinions = self._teacher.opinions(ask, reply.document)
-            self._teacher.took(body)
+            self._teacher.took(ask, body)
             return opinions
         except NotReached:
             used = Cost()
             raise
         finally:
-            self._store.close(key, self._budget.settle(most, used), opinions)
+            self._store.close(key, self._budget.settle(most, used), opinions, received)
+
+    def _received(self, reply: Reply) -> Received:
+        output = self._teacher.output(reply.document) if reply.status == 200 else reply.message
+        return Received(reply.status, reply.latency_s, output)
 
     def _used(self, reply: Reply, most: Cost) -> Cost:
         """Return what a reply took: what it says, nothing if it was refused, else all it can have."""

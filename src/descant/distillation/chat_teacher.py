@@ -88,13 +88,18 @@ class ChatConfig:
             )
 
 
+Prompt = Callable[[Transcript, Indicator], list[dict[str, str]]]
+
+
 class ChatTeacher:
     """Asks a chat model one question about one conversation at a time."""
 
     path = "/chat/completions"
 
-    def __init__(self, config: ChatConfig):
+    def __init__(self, config: ChatConfig, prompt: Prompt = build_messages):
+        """`prompt` makes the chat of a conversation and an indicator."""
         self._config = config
+        self._prompt = prompt
         self._manners = _MANNERS
 
     def asks(self, transcript: Transcript, indicators: Sequence[Indicator]) -> list[Ask]:
@@ -120,12 +125,16 @@ class ChatTeacher:
         plain, limit = self._plain_body(ask), self._config.max_answer_tokens
         return [
             {**plain, manner.limit_field: limit, **manner.form(indicator.labels)}
-            for manner in self._manners
+            for manner in self._manners_for(indicator)
         ]
 
-    def took(self, body: Mapping[str, Any]) -> None:
-        """Stay with the manner of this body."""
-        self._manners = tuple(manner for manner in _MANNERS if manner.made(body))
+    def took(self, ask: Ask, body: Mapping[str, Any]) -> None:
+        """Stay with the manner of this body; of a text, which has no labels, with its limit."""
+        [indicator] = ask.indicators
+        if indicator.is_text:
+            self._manners = tuple(each for each in self._manners if each.limit_field in body)
+        else:
+            self._manners = tuple(manner for manner in _MANNERS if manner.made(body))
 
     def most_tokens(self, ask: Ask, num_bytes: int) -> tuple[int, int]:
         """Return as many tokens as bytes, with some for the template, and the longest answer."""
@@ -149,12 +158,25 @@ class ChatTeacher:
         read, written = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
         return None if read is None or written is None else (read, written)
 
+    def output(self, document: Any) -> str | None:
+        """Return the text of the answer."""
+        try:
+            return _answer(document)[0]
+        except Nonsense:
+            return None
+
+    def _manners_for(self, indicator: Indicator) -> tuple[_Manner, ...]:
+        if not indicator.is_text:
+            return self._manners
+        limits = {manner.limit_field for manner in self._manners}
+        return tuple(m for m in _MANNERS if m.form_field is None and m.limit_field in limits)
+
     def _plain_body(self, ask: Ask) -> dict[str, Any]:
         [indicator] = ask.indicators
         config = self._config
         body: dict[str, Any] = {
             "model": config.model,
-            "messages": build_messages(ask.transcript, indicator),
+            "messages": self._prompt(ask.transcript, indicator),
             "temperature": config.temperature,
         }
         if config.votes > 1:
@@ -166,6 +188,8 @@ class ChatTeacher:
     def _opinion(
         self, indicator: Indicator, text: str, logprobs: Any, reason: str | None
     ) -> Opinion:
+        if indicator.is_text:
+            return _text_opinion(text, reason)
         label = read_label(text, indicator.labels)
         if label is None:
             cut = ", cut off at its limit of tokens" if reason == "length" else ""
@@ -179,6 +203,13 @@ class ChatTeacher:
         except Nonsense as error:
             return Opinion(None, unanswered=f"The answer has no soft label: {error}.")
         return Opinion(max(shares, key=shares.__getitem__), shares)
+
+
+def _text_opinion(text: str, reason: str | None) -> Opinion:
+    words = " ".join(text.split())
+    if reason == "length":
+        return Opinion(None, unanswered="It did not end within its limit of tokens.")
+    return Opinion(words) if words else Opinion(None, unanswered="The answer is empty.")
 
 
 def _answer(document: Any) -> tuple[str, Any, str | None]:

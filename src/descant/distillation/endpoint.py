@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +37,8 @@ class Reply:
     """The parsed JSON; None where it is none."""
     message: str
     """What it says is wrong, or how its text begins; without the key."""
+    latency_s: float
+    """From the request to the last byte."""
 
 
 class Endpoint:
@@ -44,9 +48,16 @@ class Endpoint:
         InvalidConfig: the address is none of HTTP, or carries a password or a query.
     """
 
-    def __init__(self, url: str, key: str | None, timeout_s: float):
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        timeout_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
         """`key` goes with every request and is never shown; `timeout_s` is for a whole reply."""
         self.url = _checked(url)
+        self._clock = clock
         self._key = key
         self._timeout_s = timeout_s
         headers = {"content-type": "application/json"}
@@ -74,9 +85,21 @@ class Endpoint:
             NotReached: there was no connection.
             NoReply: it took too long, broke off, or was larger than any answer.
         """
+        return await self._send(self._client.build_request("POST", self.url + path, content=body))
+
+    async def get(self, path: str) -> Reply:
+        """Ask for a document and return the reply, whatever its status.
+
+        Raises:
+            NotReached: there was no connection.
+            NoReply: it took too long, broke off, or was larger than any answer.
+        """
+        return await self._send(self._client.build_request("GET", self.url + path))
+
+    async def _send(self, request: httpx.Request) -> Reply:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._exchange(path, body)
+                return await self._exchange(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             raise NotReached(f"no connection to {self.url}: {self._without_key(error)}") from error
         except (TimeoutError, httpx.TimeoutException) as error:
@@ -84,16 +107,18 @@ class Endpoint:
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise NoReply(f"the reply broke off: {self._without_key(error)}") from error
 
-    async def _exchange(self, path: str, body: bytes) -> Reply:
-        received = bytearray()
-        async with self._client.stream("POST", self.url + path, content=body) as response:
+    async def _exchange(self, request: httpx.Request) -> Reply:
+        received, started_s = bytearray(), self._clock()
+        async with aclosing(await self._client.send(request, stream=True)) as response:
             async for piece in response.aiter_bytes():
                 received += piece
                 if len(received) > _MAX_REPLY_BYTES:
                     raise NoReply(f"the reply is longer than {_MAX_REPLY_BYTES:,} bytes")
         document = _parse(bytes(received))
         message = _stated_error(document) or received.decode(errors="replace").strip()
-        return Reply(response.status_code, response.headers, document, self._without_key(message))
+        latency_s = self._clock() - started_s
+        said = self._without_key(message)
+        return Reply(response.status_code, response.headers, document, said, latency_s)
 
     def _without_key(self, text: object) -> str:
         """Some servers quote a key they refuse."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from descant.distillation.answer_store import AnswerStore, key_of
@@ -36,14 +36,23 @@ class Effort:
                 raise InvalidConfig(f"{name} must be at least 1.", field=name)
 
 
+Question = tuple[Transcript, Sequence[Indicator]]
+"""A conversation, and the indicators to be answered about it."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """How a run ended."""
 
-    given_up: Counter[str]
-    """How many requests brought nothing this time, by reason; the next run makes them again."""
+    reasons: Mapping[str, str]
+    """Why a request brought nothing this time, by its key; the next run makes it again."""
     stopped: DescantError | None
     """Why not everything was asked; None where it was."""
+
+    @property
+    def given_up(self) -> Counter[str]:
+        """How many requests brought nothing this time, by reason."""
+        return Counter(self.reasons.values())
 
 
 class Labelling:
@@ -57,13 +66,12 @@ class Labelling:
 
     async def run(
         self,
-        transcripts: Sequence[Transcript],
-        indicators: Sequence[Indicator],
+        questions: Sequence[Question],
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Asked:
         """Ask what has no answer yet; `on_progress` gets the requests that are done and all."""
-        asks = dict(self._keyed(transcripts, indicators))
-        missing = [ask for key, ask in asks.items() if self._store.opinions(key) is None]
+        asks = dict(pair for question in questions for pair in self._keyed(*question))
+        missing = [pair for pair in asks.items() if self._store.opinions(pair[0]) is None]
         known = len(asks) - len(missing)
         run = _Run(
             self._asker,
@@ -74,25 +82,31 @@ class Labelling:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._effort.concurrency, len(missing))):
                 group.create_task(run.work())
-        return Asked(run.given_up, run.stopped)
+        return Asked(run.reasons, run.stopped)
 
     def verdicts(
         self, transcript: Transcript, indicators: Sequence[Indicator]
     ) -> dict[str, Verdict | None]:
         """Return what the answers come to, by indicator name; None where one is missing."""
         said: dict[str, list[Opinion | None]] = {indicator.name: [] for indicator in indicators}
-        for key, ask in self._keyed([transcript], indicators):
+        for key, ask in self._keyed(transcript, indicators):
             opinions = self._store.opinions(key) or {}
             for indicator in ask.indicators:
-                said[indicator.name].append(opinions.get(indicator.name))
+                said[indicator.name].append(_opinion_on(indicator, ask, opinions))
         return {name: _verdict(opinions) for name, opinions in said.items()}
 
+    def keys(
+        self, transcript: Transcript, indicators: Sequence[Indicator]
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the keys of the requests about one conversation with the indicators of each."""
+        asks = self._keyed(transcript, indicators)
+        return {key: tuple(each.name for each in ask.indicators) for key, ask in asks}
+
     def _keyed(
-        self, transcripts: Sequence[Transcript], indicators: Sequence[Indicator]
+        self, transcript: Transcript, indicators: Sequence[Indicator]
     ) -> Iterator[tuple[str, Ask]]:
-        for transcript in transcripts:
-            for ask in self._teacher.asks(transcript, indicators):
-                yield key_of(self._teacher.content(ask)), ask
+        for ask in self._teacher.asks(transcript, indicators):
+            yield key_of(self._teacher.content(ask)), ask
 
 
 class _Run:
@@ -102,10 +116,10 @@ class _Run:
         self,
         asker: Asker,
         most_in_a_row: int,
-        waiting: Iterator[Ask],
+        waiting: Iterator[tuple[str, Ask]],
         on_done: Callable[[int], None],
     ):
-        self.given_up: Counter[str] = Counter()
+        self.reasons: dict[str, str] = {}
         self.stopped: DescantError | None = None
         self._asker = asker
         self._most_in_a_row = most_in_a_row
@@ -116,9 +130,9 @@ class _Run:
 
     async def work(self) -> None:
         """Ask one question after the other, until there is none or the run has to end."""
-        for ask in self._waiting:
+        for key, ask in self._waiting:
             try:
-                self._note(await self._reason(ask))
+                self._note(await self._reason(key, ask))
             except DescantError as error:
                 self.stopped = self.stopped or error
             else:
@@ -127,12 +141,12 @@ class _Run:
             if self.stopped is not None:
                 return
 
-    async def _reason(self, ask: Ask) -> str | None:
+    async def _reason(self, key: str, ask: Ask) -> str | None:
         """Ask, and return why there is no answer."""
         try:
             opinions = await self._asker.ask(ask)
         except Unanswered as error:
-            self.given_up[str(error)] += 1
+            self.reasons[key] = str(error)
             return str(error)
         reasons = [opinion.unanswered for opinion in opinions.values()]
         return None if None in reasons else reasons[0]
@@ -144,6 +158,14 @@ class _Run:
                 f"{self._in_a_row} requests in a row had no answer; the last: {reason}",
                 remedy="What was answered is kept; run the same command again when it is mended.",
             )
+
+
+def _opinion_on(indicator: Indicator, ask: Ask, opinions: Mapping[str, Opinion]) -> Opinion | None:
+    if len(ask.indicators) == len(opinions) == 1:
+        # The same question is asked once, whatever the indicator is called by then.
+        [opinion] = opinions.values()
+        return opinion
+    return opinions.get(indicator.name)
 
 
 def _verdict(opinions: Sequence[Opinion | None]) -> Verdict | None:

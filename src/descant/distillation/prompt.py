@@ -6,9 +6,10 @@ reads it once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from descant.schema import Indicator, Transcript
+from descant.schema import Indicator, Transcript, Turn
 
 _SYSTEM = (
     "You judge conversations. You are given one conversation, a question about it and the labels "
@@ -17,19 +18,35 @@ _SYSTEM = (
 )
 
 
+_TEXT_SYSTEM = (
+    "You judge conversations. You are given one conversation and a question about it. Answer in a few "
+    "words, on one line, and say nothing else."
+)
+
+
 def build_messages(transcript: Transcript, indicator: Indicator) -> list[dict[str, str]]:
     """Return the chat that asks one question about a conversation."""
-    order = ", from lowest to highest" if indicator.kind == "ordinal" else ""
     lines = [
         "Conversation:",
-        *(f"{_line(turn.speaker) or 'unknown'}: {_line(turn.text)}" for turn in transcript.turns),
+        *conversation_lines(transcript.turns),
         "",
-        f"Question: {_line(indicator.question)}",
-        f"Labels, one a line{order}:",
-        *indicator.labels,
+        f"Question: {one_line(indicator.question)}",
     ]
+    if indicator.is_text:
+        return chat_of(_TEXT_SYSTEM, lines)
+    order = ", from lowest to highest" if indicator.kind == "ordinal" else ""
+    return chat_of(_SYSTEM, [*lines, f"Labels, one a line{order}:", *indicator.labels])
+
+
+def conversation_lines(turns: Sequence[Turn]) -> list[str]:
+    """Return a conversation, a turn a line."""
+    return [f"{one_line(turn.speaker) or 'unknown'}: {one_line(turn.text)}" for turn in turns]
+
+
+def chat_of(system: str, lines: Sequence[str]) -> list[dict[str, str]]:
+    """Return a chat of a rule and what it is to be applied to."""
     return [
-        {"role": "system", "content": _SYSTEM},
+        {"role": "system", "content": system},
         {"role": "user", "content": "\n".join(lines)},
     ]
 
@@ -56,6 +73,6 @@ def free_form(labels: tuple[str, ...]) -> dict[str, Any]:
     return {}
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text as one line, so that none can pass for another turn or for the question."""
     return " ".join(text.split())

@@ -45,7 +45,7 @@ class ScoreTeacher:
         names = [indicator.name for indicator in ask.indicators]
         return [{"conversation": {"turns": turns}, "indicators": names}]
 
-    def took(self, body: Mapping[str, Any]) -> None:
+    def took(self, ask: Ask, body: Mapping[str, Any]) -> None:
         """Do nothing: there is one form."""
 
     def most_tokens(self, ask: Ask, num_bytes: int) -> tuple[int, int]:
@@ -65,6 +65,9 @@ class ScoreTeacher:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise Nonsense("it is no scorecard of these indicators") from error
 
+    def output(self, document: Any) -> None:
+        """Return nothing: opinions say it all."""
+
     def used_tokens(self, document: Any) -> tuple[int, int] | None:
         """Return what the scorecard's usage says; nothing is written."""
         usage = document.get("usage") if isinstance(document, dict) else None
@@ -73,11 +76,23 @@ class ScoreTeacher:
 
     def _opinion(self, indicator: Indicator, answer: Mapping[str, Any]) -> Opinion:
         if answer["unanswered"] is not None:
-            raise Refused(f"{indicator.name}: {answer['unanswered']}")
+            return self._missing(indicator, str(answer["unanswered"]))
+        if indicator.is_text:
+            return Opinion(str(answer["label"]))
         shares = {label: float(answer["probabilities"][label]) for label in indicator.labels}
         if len(answer["probabilities"]) != len(shares) or not _is_distribution(shares):
             raise Nonsense(f"its probabilities of {indicator.name!r} are not those of its labels")
         return Opinion(max(shares, key=shares.__getitem__), shares if self._soft else {})
+
+    def _missing(self, indicator: Indicator, reason: str) -> Opinion:
+        raise Refused(f"{indicator.name}: {reason}")
+
+
+class ScorecardTeacher(ScoreTeacher):
+    """Asks for scorecards that are to be judged: what one leaves unanswered is an outcome of its own."""
+
+    def _missing(self, indicator: Indicator, reason: str) -> Opinion:
+        return Opinion(None, unanswered=reason)
 
 
 def _is_distribution(shares: Mapping[str, float]) -> bool:

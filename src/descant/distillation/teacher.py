@@ -60,7 +60,7 @@ class Teacher(Protocol):
     def bodies(self, ask: Ask, /) -> Sequence[dict[str, Any]]:
         """Return the JSON body of a request, and what to send instead if that is refused."""
 
-    def took(self, body: Mapping[str, Any], /) -> None:
+    def took(self, ask: Ask, body: Mapping[str, Any], /) -> None:
         """Note that the server took this body: what is refused from now on is not its manner."""
 
     def most_tokens(self, ask: Ask, num_bytes: int, /) -> tuple[int, int]:
@@ -73,6 +73,9 @@ class Teacher(Protocol):
             Nonsense: the reply is not of the form it should have.
             Refused: the teacher says that it cannot answer this.
         """
+
+    def output(self, document: Any, /) -> str | None:
+        """Return what a reply says in words, to be kept; None where opinions say it all."""
 
     def used_tokens(self, document: Any, /) -> tuple[int, int] | None:
         """Return what a reply says it took, read and written; None where that cannot be believed."""

@@ -30,6 +30,14 @@ from descant.evaluation.comparison import (
 )
 from descant.evaluation.design_effect import clustered_non_inferiority, clustered_share
 from descant.evaluation.free_text import rouge_l
+from descant.evaluation.judged_pairs import (
+    PAIR_LABELS,
+    JudgeAgreement,
+    JudgedPair,
+    PairLabel,
+    PairTally,
+    judge_agreement,
+)
 from descant.evaluation.measure_results import LabelResult
 from descant.evaluation.measures import MEASURES
 from descant.evaluation.noise_floor import NoiseFloor, noise_floor
@@ -75,6 +83,7 @@ from descant.evaluation.significance import (
     mcnemar_p_value,
     permutation_p_value,
 )
+from descant.evaluation.similarity import Embedder, Embedding, cosine, cosine_scores
 from descant.evaluation.slices import (
     Period,
     Slice,
@@ -110,6 +119,8 @@ __all__ = [
     "CascadeFit",
     "Comparison",
     "Completer",
+    "Embedder",
+    "Embedding",
     "CostBound",
     "ErrorBound",
     "Estimate",
@@ -117,6 +128,8 @@ __all__ = [
     "Forecasts",
     "IndicatorResult",
     "Interval",
+    "JudgeAgreement",
+    "JudgedPair",
     "LabelResult",
     "MEASURES",
     "MeanComparison",
@@ -126,6 +139,9 @@ __all__ = [
     "NonInferiority",
     "OrderResult",
     "Outcome",
+    "PAIR_LABELS",
+    "PairLabel",
+    "PairTally",
     "Pairing",
     "Period",
     "estimate_of",
@@ -166,6 +182,8 @@ __all__ = [
     "compare_answers",
     "compare_orders",
     "compare_paired",
+    "cosine",
+    "cosine_scores",
     "decide_release",
     "detectable_difference",
     "disagreement_verdict",
@@ -175,6 +193,7 @@ __all__ = [
     "fit_cascade",
     "format_validity",
     "holm_p_values",
+    "judge_agreement",
     "mcnemar_p_value",
     "mean_score",
     "noise_floor",

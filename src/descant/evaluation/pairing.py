@@ -68,10 +68,13 @@ class Pairing:
         Raises:
             InvalidData: they are not of the same conversations and indicators.
         """
+        texts = {indicator.name for indicator in indicators if indicator.is_text}
         indicators = [indicator for indicator in indicators if not indicator.is_text]
         row_of: dict[str, int] = {}
         for outcome in one.outcomes:
-            row_of.setdefault(outcome.transcript_id, len(row_of))
+            # A conversation that is asked for texts alone has nothing to be paired.
+            if outcome.indicator not in texts:
+                row_of.setdefault(outcome.transcript_id, len(row_of))
         most = max((len(indicator.labels) for indicator in indicators), default=0)
         tallies = np.zeros((len(row_of), 2, len(indicators), most, most + 1), dtype=np.int64)
         for at, indicator in enumerate(indicators):

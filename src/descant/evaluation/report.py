@@ -17,6 +17,7 @@ from descant.evaluation.comparison import Comparison, compare_answers
 from descant.evaluation.reliability import Reliability
 from descant.evaluation.scorers import IndicatorResult, score_indicator
 from descant.evaluation.significance import holm_p_values
+from descant.evaluation.similarity import Embedder
 from descant.evaluation.statistics import Estimate
 from descant.evaluation.task import Predictions
 from descant.evaluation.text_answers import TextResult, score_texts, text_table
@@ -122,8 +123,9 @@ def build_report(
     ours: Predictions,
     baselines: Mapping[str, Predictions],
     seed: int = 0,
+    embedder: Embedder | None = None,
 ) -> EvaluationReport:
-    """Score predictions of one task; the seed is the bootstrap's.
+    """Score predictions of one task; the seed is the bootstrap's, `embedder` is for texts.
 
     Raises:
         InvalidData: a baseline was run on other conversations than ours.
@@ -154,7 +156,7 @@ def build_report(
         for indicator in indicators
         if not indicator.is_text
     )
-    return EvaluationReport(ours.task, rows, score_texts(indicators, ours, seed))
+    return EvaluationReport(ours.task, rows, score_texts(indicators, ours, seed, embedder))
 
 
 def _row_json(row: ReportRow) -> dict[str, Any]:

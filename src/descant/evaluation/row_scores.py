@@ -46,18 +46,20 @@ class MeanScore:
         return asdict(self)
 
 
-def mean_score(scores: Sequence[RowScore], seed: int = 0) -> MeanScore:
+def mean_score(scores: Sequence[RowScore], seed: int = 0, *, least: float = 0.0) -> MeanScore:
     """Return the mean of the scored rows with its 95 % interval; the seed is the bootstrap's.
+
+    Scores reach from `least` to 1.
 
     Shares of yes and no get Wilson's interval, other scores a bootstrap's.
 
     Raises:
-        InvalidData: a score is not a number from 0 to 1.
+        InvalidData: a score is not a number from there to there.
     """
     values = [score for score in scores if not isinstance(score, Unscored)]
-    if any(not 0 <= value <= 1 for value in values):
+    if any(not least <= value <= 1 for value in values):
         raise InvalidData(
-            "A score must be a number from 0 to 1.",
+            f"A score must be a number from {least:g} to 1.",
             field="scores",
             remedy="A row that has none is `Unscored`, with the reason.",
         )

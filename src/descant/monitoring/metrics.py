@@ -94,6 +94,13 @@ class Metrics:
             ("indicator", "outcome"),
             registry=registry,
         )
+        self._trials = Counter(
+            "descant_trial_answers_total",
+            "Answers of conversations that a trial mirrored, by indicator: agree, disagree, "
+            "champion_unanswered, challenger_unanswered, both_unanswered, left_out or failed.",
+            ("indicator", "outcome"),
+            registry=registry,
+        )
         self._tokens_read = self._counter(
             "descant_tokens_read_total", "Tokens that went through the model for scorecards."
         )
@@ -144,6 +151,10 @@ class Metrics:
             self._answers.labels(answer.indicator, outcome).inc()
             if answer.adapter is not None:
                 self._adapters.requests.labels(answer.adapter.name).inc()
+
+    def count_trial(self, indicator: str, outcome: str) -> None:
+        """Count what champion and challenger came to on one indicator of a mirrored conversation."""
+        self._trials.labels(indicator, outcome).inc()
 
     def observe_first_token(self, adapter: str, time_s: float) -> None:
         """Record how long a generation's first token took."""

@@ -13,6 +13,7 @@ from descant.evaluation import (
     NoiseFloor,
     Pairing,
     ProtectedExample,
+    ReleaseCheck,
     ReleaseDecision,
     ReleaseEvidence,
     Slice,
@@ -29,9 +30,10 @@ from descant.evaluation import (
     worst_slices,
 )
 from descant.release.contestant import Contestant
+from descant.release.judged_texts import SUFFIX, JudgedTexts, judged_checks
 from descant.release.policy import GatePolicy, SlicePlan
 from descant.release.regressions import Regression, find_regressions
-from descant.schema import LabelledTranscript
+from descant.schema import Indicator, LabelledTranscript
 from descant.schema.errors import InvalidData
 
 _SHOWN_REGRESSIONS = 5
@@ -60,6 +62,9 @@ class GateResult:
     regressions: tuple[Regression, ...]
     not_tested: tuple[str, ...]
     data_hash: str
+    indicators: tuple[Indicator, ...]
+    judged: JudgedTexts | None
+    """What a judge said of texts; None where there is no judge, or there are no texts."""
     labels: int
     """Answers that were compared with a label."""
 
@@ -80,6 +85,7 @@ class GateResult:
             "verdict": self.decision.verdict,
             "decision": self.decision.to_json(),
             "figures": {name: each and _figure_json(each) for name, each in figures.items()},
+            "judge": self.judged and self.judged.to_json(self.indicators),
             "slices": self.slices and self.slices.to_json(),
             "regressions": [asdict(each) for each in self.regressions],
             "not_tested": list(self.not_tested),
@@ -98,8 +104,9 @@ def run_gate(
     champion: Contestant,
     rival: Contestant | None = None,
     noise: NoiseFloor | None = None,
+    judged: JudgedTexts | None = None,
 ) -> GateResult:
-    """Judge a candidate by a policy; all have answered the task.
+    """Judge a candidate by a policy; all have answered the task, and `judged` is of their texts.
 
     Raises:
         InvalidData: they did not answer the same questions, or a protected example is malformed.
@@ -110,8 +117,15 @@ def run_gate(
     decision = decide_release(
         task.indicators, candidate.predictions, champion.predictions, policy.release, evidence
     )
-    checks = (*decision.checks, *policy.limits.checks(candidate))
-    decision = replace(decision, checks=checks, verdict=verdict_of(checks))
+    checks = (
+        *_label_checks(task, decision),
+        *_text_checks(task, judged, evidence, policy),
+        *policy.limits.checks(candidate),
+    )
+    asked = {outcome.transcript_id for outcome in candidate.predictions.outcomes}
+    decision = replace(
+        decision, checks=checks, verdict=verdict_of(checks), conversations=len(asked)
+    )
     worst = worst_slices(candidate.predictions, slices, min_support=policy.release.min_support)
     return GateResult(
         policy,
@@ -125,8 +139,29 @@ def run_gate(
         ),
         tuple(_not_tested(task, decision, evidence, worst, candidate)),
         data_hash(task.rows),
+        tuple(task.indicators),
+        judged,
         len(candidate.predictions.outcomes),
     )
+
+
+def _label_checks(task: Task, decision: ReleaseDecision) -> tuple[ReleaseCheck, ...]:
+    """Return what labels came to; without any there is nothing to be shown of them."""
+    if any(not indicator.is_text for indicator in task.indicators):
+        return decision.checks
+    return tuple(check for check in decision.checks if check.name not in ("mean", "answered"))
+
+
+def _text_checks(
+    task: Task, judged: JudgedTexts | None, evidence: ReleaseEvidence, policy: GatePolicy
+) -> list[ReleaseCheck]:
+    """Return what texts came to; where nothing else is asked about and nobody judges, that is unsure."""
+    if judged is not None:
+        alpha = policy.release.alpha
+        return judged_checks(judged, task.indicators, evidence.cluster_of, policy.judge, alpha)
+    if all(indicator.is_text for indicator in task.indicators):
+        return [ReleaseCheck("judge", "unsure", "judge: there is none, and all answers are texts.")]
+    return []
 
 
 def read_protected(policy: GatePolicy) -> tuple[ProtectedExample, ...]:
@@ -198,7 +233,9 @@ def _not_tested(
 ) -> Iterator[str]:
     yield from (check.reason for check in decision.checks if check.outcome == "untested")
     for indicator in task.indicators:
-        if indicator.is_text:
+        if indicator.is_text and not any(
+            c.name == indicator.name + SUFFIX for c in decision.checks
+        ):
             yield f"{indicator.name}: texts are not compared."
     if worst is not None and worst.too_small:
         yield f"Too small to say anything of: {', '.join(worst.too_small)}."
@@ -208,6 +245,8 @@ def _not_tested(
         yield "The champion was not run twice: how much it differs from itself is not known."
     if candidate.conversation_s is None:
         yield "The candidate did not run here: its speed was not measured."
+    if candidate.figures is not None:
+        yield "The candidate was asked over the network: its time holds the way there and back."
     yield "Speed under load, and conversations unlike those of the task."
 
 
@@ -223,4 +262,5 @@ def _figure_json(figure: Figure) -> dict[str, Any]:
         "conversation_s": contestant.conversation_s,
         "money_per_1000": contestant.money_per_1000,
         "unanswered_share": contestant.unanswered_share,
+        "endpoint": contestant.figures and contestant.figures.to_json(),
     }

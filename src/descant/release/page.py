@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from descant.evaluation import Estimate, ReleaseCheck
 from descant.release.charts import Bar, Marker, interval_chart
 from descant.release.gate import Figure, GateResult
+from descant.release.judged_texts import SUFFIX
 from descant.schema import Indicator
 
 _SAYS = {
@@ -72,7 +73,8 @@ def _reasons(result: GateResult) -> list[str]:
     if not result.is_released:
         return list(decision.reasons)
     passed = [check for check in decision.checks if check.outcome == "pass"]
-    guards = [check for check in passed if check.margin == decision.policy.guard_margin]
+    margin = decision.policy.guard_margin
+    guards = [each for each in passed if each.margin == margin and SUFFIX not in each.name]
     shown = [check.reason for check in passed if check not in guards]
     if guards:
         shown.append(f"No harm was found on any of {len(guards)} indicators and slices.")

@@ -26,6 +26,11 @@
     machine_per_hour = 0.12
     rival_per_1000 = 4.0
 
+    [judge]                           # of indicators whose answer is a text; may be left out
+    endpoint = "judge.toml"           # a chat model, see `EndpointPlan`
+    labels = "labelled_pairs.jsonl"   # on which it was measured (descant judge)
+    min_kappa = 0.6
+
 Paths are relative to the file.
 """
 
@@ -39,6 +44,7 @@ from pydantic import AfterValidator, Field
 
 from descant.configuration import existing_file, existing_folder, read_toml_record
 from descant.evaluation import Period, ReleasePolicy
+from descant.release.judge_policy import JudgePolicy
 from descant.release.limits import Limits
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -87,6 +93,7 @@ class GatePolicy:
     slices: SlicePlan = SlicePlan()
     limits: Limits = Limits()
     prices: Prices = Prices()
+    judge: JudgePolicy = JudgePolicy()
 
 
 def load_policy(path: Path) -> GatePolicy:

@@ -251,6 +251,12 @@ class TeacherRefused(InputError):
     code = "teacher_refused"
 
 
+class EndpointUnusable(InputError):
+    """What answers at an address is not what it is asked as, or became something else meanwhile."""
+
+    code = "endpoint_unusable"
+
+
 class BudgetSpent(DescantError):
     """The next request could cost more than is left; what was paid for is kept."""
 

@@ -69,6 +69,8 @@ def create_app(  # noqa: PLR0913 - one part each
     keys = None if settings.keys_file is None else Keys(settings.keys_file)
     metrics = Metrics(registry or CollectorRegistry(), llm.model_name)
     metrics.watch_library(llm.library.stats)
+    if trial is not None:
+        trial.watch(metrics.count_trial)
     service = Service.start(llm, indicators, metrics, settings, clock, follower, trial)
 
     @asynccontextmanager

@@ -22,6 +22,16 @@ from descant.schema.errors import InvalidConfig
 _log = logging.getLogger(__name__)
 
 Side = Literal["champion", "challenger"]
+Compared = Literal[
+    "agree",
+    "disagree",
+    "champion_unanswered",
+    "challenger_unanswered",
+    "both_unanswered",
+    "left_out",
+    "failed",
+]
+"""What became of one indicator of a conversation that was to be mirrored."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,11 @@ class Trial:
         self.num_left_out = 0
         self._stream, self._has_adapter = stream, has_adapter
         self._waiting: set[asyncio.Task[None]] = set()
+        self._count: Callable[[str, Compared], None] = lambda indicator, outcome: None
+
+    def watch(self, count: Callable[[str, Compared], None]) -> None:
+        """Tell from now on what becomes of every indicator of a mirrored conversation."""
+        self._count = count
 
     def course(self, conversation_id: str, tenant: str) -> Course:
         """Return what becomes of a conversation; it follows from its id, or the tenant, alone."""
@@ -91,6 +106,7 @@ class Trial:
         """Ask the `other` side later, and write both down; `side` has given its answers."""
         if len(self._waiting) >= self.config.max_waiting:
             self.num_left_out += 1
+            self._count_all(indicators, "left_out")
             return
         task = asyncio.create_task(self._compare(indicators, given, other, side))
         self._waiting.add(task)
@@ -116,11 +132,17 @@ class Trial:
         # Whatever happens to a mirror, no caller has part in it; and it has to be known.
         except Exception:
             _log.exception("A mirrored conversation was not answered")
+            self._count_all(indicators, "failed")
             return
         for indicator in indicators:
             pair = [_answer_of(card, indicator.name) for card in (given, mirrored)]
             champion, challenger = pair if side == "champion" else reversed(pair)
+            self._count(indicator.name, _compared(champion, challenger))
             self._write(_record(indicator, champion, challenger, side, mirrored.usage.time_s))
+
+    def _count_all(self, indicators: Sequence[Indicator], outcome: Compared) -> None:
+        for indicator in indicators:
+            self._count(indicator.name, outcome)
 
     def _write(self, record: dict[str, Any]) -> None:
         try:
@@ -137,6 +159,14 @@ def _point(salt: str, key: str) -> float:
 
 def _answer_of(card: Scorecard, name: str) -> Answer:
     return next(answer for answer in card.answers if answer.indicator == name)
+
+
+def _compared(champion: Answer, challenger: Answer) -> Compared:
+    if champion.label is None:
+        return "both_unanswered" if challenger.label is None else "champion_unanswered"
+    if challenger.label is None:
+        return "challenger_unanswered"
+    return "agree" if champion.label == challenger.label else "disagree"
 
 
 def _record(
