@@ -71,8 +71,10 @@ class Gateway(Protocol):
 
 @dataclass(frozen=True)
 class Descant:
-    """``descant gateway``, with limits, prices, a ledger, a cache and hedging; no answer is ever cached, for
-    no temperature is asked."""
+    """``descant gateway``, with limits, prices, a ledger, a cache and hedging.
+
+    No answer comes from the cache, for the requests name no temperature.
+    """
 
     name: str = "descant"
 
