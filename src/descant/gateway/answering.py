@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,9 +12,9 @@ from descant.gateway.caching import Caching
 from descant.gateway.call import Call, Usage
 from descant.gateway.cascading import Cascading
 from descant.gateway.claims import Claims
-from descant.gateway.exchange import AnyReply, Exchange, Means
+from descant.gateway.exchange import Exchange, Means
 from descant.gateway.limits import Amounts, Claim
-from descant.gateway.reply import Tally
+from descant.gateway.reply import AnyReply, Tally
 from descant.gateway.watching import RequestSpan
 
 
@@ -64,8 +65,10 @@ class Answering:
         await self._books.admit(entry, claims, self._most(call, claims))
         if plan is None:
             return await self._ask(call, errand, entry.tally)
+        # Who asks for others too asks as long as any of them waits: then, nobody does any more.
+        asked = replace(call, deadline_s=math.inf) if plan.may_share else call
         reply = await self._caching.shared(
-            call, plan, entry.tally, partial(self._ask, call, errand)
+            call, plan, entry.tally, partial(self._ask, asked, errand)
         )
         entry.tally.mark("upstream_first_byte")
         return reply

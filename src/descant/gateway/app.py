@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -15,11 +16,10 @@ from descant.gateway.books import Entry
 from descant.gateway.cache import StreamRecording
 from descant.gateway.call import PATHS, Call, Operation
 from descant.gateway.connection import Connection
-from descant.gateway.exchange import AnyReply
 from descant.gateway.intake import client_id
 from descant.gateway.ledger import Outcome
 from descant.gateway.pages import Pages
-from descant.gateway.reply import EVENT_STREAM, JSON, StreamedReply, Tally
+from descant.gateway.reply import EVENT_STREAM, JSON, AnyReply, StreamedReply, Tally
 from descant.gateway.settings import Settings
 from descant.gateway.shadowing import Asking
 from descant.gateway.watching import Timings
@@ -34,6 +34,7 @@ from descant.schema.errors import (
 
 _log = logging.getLogger(__name__)
 _STOPPING_WAIT_S = 5.0
+_LAST_WORDS_S = 1.0
 _MOST_RECORDED_BYTES = 4 << 20
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -117,6 +118,8 @@ class _Service:
         self._span = worker.begin_span(call, headers)
         self._has_begun = False
         self._is_streaming = False
+        self._is_open = False
+        """Whether the caller still waits for more of a stream."""
 
     async def run(self, receive: Receive, send: Send) -> None:
         entry, worker = self._entry, self._worker
@@ -134,6 +137,7 @@ class _Service:
             await self._refuse(DescantError(f"An internal error; see {self._call.id}."), send)
         finally:
             entry.tally.mark("upstream" if self._is_streaming else "settle")
+            await entry.tally.complete()
             record = await worker.lasting.books.close(entry, self._settings.fleet)
             self._span.end(entry.status, None if entry.outcome == "ok" else entry.outcome)
             worker.observing.end(entry, record)
@@ -151,7 +155,8 @@ class _Service:
         entry.outcome = self._outcome("ok" if reply.status < 400 else "refused")
         self._has_begun = True
         await send_answer(send, reply.status, reply.body, JSON, self._own_headers())
-        self._mirror(reply.body)
+        if reply.status == 200:
+            self._mirror(reply.body)
 
     async def _stream(self, reply: StreamedReply, send: Send) -> None:
         entry = self._entry
@@ -166,21 +171,25 @@ class _Service:
             self._worker.observing.metrics.gaps_of(self._call.model),
         )
         last_s = clock()
+        entry.status = 200
         try:
-            self._has_begun = self._is_streaming = True
-            await send({"type": "http.response.start", "status": 200, "headers": head})
-            async for piece in reply.pieces:
-                now_s = clock()
-                gaps.observe(now_s - last_s)
-                last_s = now_s
-                if entry.tally.shadow_model is not None:
-                    recording.feed(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            self._has_begun = self._is_streaming = self._is_open = True
+            async with asyncio.timeout(self._call.deadline_s - last_s):
+                await send({"type": "http.response.start", "status": 200, "headers": head})
+                async for piece in reply.pieces:
+                    now_s = clock()
+                    gaps.observe(now_s - last_s)
+                    last_s = now_s
+                    if entry.tally.shadow_model is not None:
+                        recording.feed(piece)
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            self._is_open = False
             await send({"type": "http.response.body", "body": b""})
+        except TimeoutError as error:
+            raise DeadlineExceeded("The time was over before the answer was whole.") from error
         finally:
             await reply.close()
         self._mirror(recording.body({}))
-        entry.status = 200
         entry.outcome = self._outcome("failed" if entry.tally.is_cut else "ok")
 
     def _mirror(self, given: bytes | None) -> None:
@@ -200,13 +209,16 @@ class _Service:
 
     async def _refuse(self, error: DescantError, send: Send) -> None:
         entry = self._entry
-        entry.status, entry.outcome = error.http_status, "failed"
+        entry.outcome = "failed"
         if isinstance(error, LimitReached) or error.http_status < 500:
             entry.outcome = "refused"
         elif isinstance(error, DeadlineExceeded):
             entry.outcome = "timed_out"
         if not self._has_begun:
+            entry.status = error.http_status
             await send_error(send, error, self._own_headers())
+        elif self._is_open:
+            await _break_off(send, error)
 
     def _own_headers(self) -> RawHeaders:
         entry = self._entry
@@ -234,6 +246,17 @@ async def send_error(send: Send, error: DescantError, headers: RawHeaders) -> No
     await send_answer(
         send, error.http_status, error_body(error), JSON, [*headers, *error_headers(error)]
     )
+
+
+async def _break_off(send: Send, error: DescantError) -> None:
+    """End a stream by the event that says why, unless nobody reads."""
+    event = b"data: " + error_body(error) + b"\n\n"
+    try:
+        async with asyncio.timeout(_LAST_WORDS_S):
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+    except TimeoutError:
+        _log.info("A stream was broken off whose caller does not read.")
 
 
 def _num_choices(call: Call) -> int:

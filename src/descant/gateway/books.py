@@ -61,13 +61,17 @@ class Books:
 
     async def close(self, entry: Entry, fleet: Mapping[str, Upstream]) -> UsageRecord:
         """Settle what was set aside and write the line."""
-        usage = entry.tally.usage or Usage()
-        money_nano = self._money_nano(entry, usage, fleet)
-        if entry.reservation is not None:
-            await self._settle(entry.reservation, entry, usage, money_nano)
+        # An answer that was found, and that a limit did not let out, was not given.
+        is_given = entry.admitted_s is not None
+        usage = (entry.tally.usage if is_given else None) or Usage()
+        money_nano = self._money_nano(entry.tally, usage, fleet)
         record = self._record(entry, usage, money_nano)
+        lost = self._lost(record, entry.tally, fleet)
         if self._ledger is not None:
-            self._ledger.write(record)
+            for each in (record, *lost):
+                self._ledger.write(each)
+        if entry.reservation is not None:
+            await self._settle(entry.reservation, entry.tally, (record, *lost))
         return record
 
     def note_shadow(self, call: Call, tally: Tally, fleet: Mapping[str, Upstream]) -> None:
@@ -76,26 +80,42 @@ class Books:
             return
         entry = Entry(call, tally, outcome="ok", status=200, admitted_s=call.received_s)
         usage = tally.usage or Usage()
-        record = self._record(entry, usage, self._money_nano(entry, usage, fleet))
+        record = self._record(entry, usage, self._money_nano(tally, usage, fleet))
         self._ledger.write(replace(record, kind="shadow"))
 
-    def _money_nano(self, entry: Entry, usage: Usage, fleet: Mapping[str, Upstream]) -> int:
-        if entry.tally.money_nano is not None:
-            return entry.tally.money_nano
-        upstream = fleet.get(entry.tally.upstream or "")
-        if upstream is None or entry.tally.is_cached:
+    def _money_nano(self, tally: Tally, usage: Usage, fleet: Mapping[str, Upstream]) -> int:
+        if tally.money_nano is not None:
+            return tally.money_nano
+        upstream = fleet.get(tally.upstream or "")
+        if upstream is None or tally.is_cached:
             return 0
         return upstream.prices.money_nano(usage)
 
+    def _lost(
+        self, record: UsageRecord, tally: Tally, fleet: Mapping[str, Upstream]
+    ) -> list[UsageRecord]:
+        """Return the lines of second askings that came too late: they were paid for as well."""
+        return [
+            replace(
+                record,
+                kind="hedge",
+                part=number,
+                upstream=lost.upstream,
+                usage=lost.usage or Usage(),
+                money_nano=self._money_nano(lost, lost.usage or Usage(), fleet),
+            )
+            for number, lost in enumerate(tally.lost)
+        ]
+
     async def _settle(
-        self, reservation: Reservation, entry: Entry, usage: Usage, money_nano: int
+        self, reservation: Reservation, tally: Tally, records: tuple[UsageRecord, ...]
     ) -> None:
-        if entry.tally.attempts == 0 and not entry.tally.is_cached:
-            settling = self._limits.release(reservation)
-        else:
-            tokens = 0 if entry.tally.is_cached else usage.total_tokens
-            settling = self._limits.settle(reservation, Amounts(1, tokens, money_nano))
-        await settling
+        if tally.attempts == 0 and not tally.is_cached:
+            await self._limits.release(reservation)
+            return
+        tokens = 0 if tally.is_cached else sum(each.usage.total_tokens for each in records)
+        money_nano = sum(each.money_nano for each in records)
+        await self._limits.settle(reservation, Amounts(1, tokens, money_nano))
 
     def _record(self, entry: Entry, usage: Usage, money_nano: int) -> UsageRecord:
         call, tally, now_s = entry.call, entry.tally, self._clock()

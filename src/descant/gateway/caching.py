@@ -25,8 +25,16 @@ from descant.gateway.cache import (
 )
 from descant.gateway.call import Call, Usage
 from descant.gateway.config import RouteConfig
-from descant.gateway.exchange import AnyReply
-from descant.gateway.reply import CACHE, ReplyHead, StreamedReply, Tally, WholeReply, one_piece
+from descant.gateway.reply import (
+    CACHE,
+    AnyReply,
+    ReplyHead,
+    StreamedReply,
+    Tally,
+    WholeReply,
+    begun,
+    one_piece,
+)
 from descant.schema.errors import DeadlineExceeded
 
 _MOST_KEPT_BYTES = 4 << 20
@@ -76,7 +84,7 @@ class Caching:
         """Return the answer of a question that is under way, or begin it; keep what it brings.
 
         Who began it pays for it, so its line in the books waits until the question is over, even if
-        it has hung up while others still wait.
+        it has left while others still wait; `Tally.complete` does that.
 
         Raises:
             DeadlineExceeded: this caller's time is over.
@@ -93,15 +101,16 @@ class Caching:
             async with asyncio.timeout(call.deadline_s - self._clock()):
                 head = await seat.head()
                 if head.is_stream:
-                    return StreamedReply(place.pieces(), head.upstream)
+                    return StreamedReply(await begun(place.pieces()), head.upstream)
                 body = b"".join([piece async for piece in seat])
         except TimeoutError as error:
-            await place.leave(None)
+            place.leave(None)
             raise DeadlineExceeded("Another's question was not answered in time.") from error
         except BaseException:
-            await place.leave(None)
+            place.leave(None)
             raise
-        await place.leave(head)
+        place.leave(head)
+        await tally.complete()
         return WholeReply(head.status, body, head.usage, head.upstream)
 
     async def _fly(
@@ -172,20 +181,26 @@ class _Place:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the answer as it comes."""
         try:
+            yield b""
             async for piece in self.seat:
                 yield piece
+            await self._learn()
         finally:
-            await self.leave(None)
+            self.leave(None)
 
-    async def leave(self, head: ReplyHead | None) -> None:
-        """Wait no longer; who began the question learns what it took."""
+    def leave(self, head: ReplyHead | None) -> None:
+        """Wait no longer; who began the question learns in the end what it took."""
         self.seat.leave()
         if self.seat.is_first:
-            await self.question.is_over.wait()
-            self.tally.take(self.question.tally)
+            self.tally.waits_for = self._learn
         else:
             self.tally.upstream, self.tally.cache = CACHE, "shared"
             self.tally.usage = None if head is None else head.usage
+
+    async def _learn(self) -> None:
+        if self.seat.is_first:
+            await self.question.is_over.wait()
+            self.tally.take(self.question.tally)
 
 
 def _as_openai(usage: Usage) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,7 +44,8 @@ class WholeReply:
 class StreamedReply:
     """An answer whose first bytes are here; no other upstream can give it any more.
 
-    Whoever has one reads `pieces` to the end or closes it: the upstream is held until then.
+    Whoever has one reads `pieces` to the end or closes it: the upstream is held until then. Pieces
+    that hold anything are `begun`, for what was never begun gives nothing back when it is closed.
     """
 
     pieces: AsyncGenerator[bytes, None]
@@ -53,6 +54,9 @@ class StreamedReply:
     async def close(self) -> None:
         """Let go of the upstream."""
         await self.pieces.aclose()
+
+
+AnyReply = WholeReply | StreamedReply
 
 
 @dataclass(slots=True)
@@ -78,6 +82,10 @@ class Tally:
     """The models of a cascade that were asked."""
     shadow_model: str | None = None
     """Who is asked the same once the caller has been answered."""
+    lost: list[Tally] = field(default_factory=list)
+    """Of second askings that came too late, or whose caller left."""
+    waits_for: Callable[[], Awaitable[None]] | None = None
+    """What has to be over before all of it is known."""
 
     @property
     def attempts(self) -> int:
@@ -96,10 +104,26 @@ class Tally:
 
     def take(self, other: Tally) -> None:
         """Become what another one says."""
-        self.visited, self.upstream, self.usage = other.visited, other.upstream, other.usage
-        self.adapters, self.first_byte_s = other.adapters, other.first_byte_s
-        self.is_cut, self.money_nano, self.stages = other.is_cut, other.money_nano, other.stages
+        self.take_answer(other)
+        self.visited, self.lost = other.visited, other.lost
+        self.money_nano, self.stages = other.money_nano, other.stages
         self.shadow_model = other.shadow_model
+
+    def take_answer(self, other: Tally) -> None:
+        """Take who answered, and with what; not who was asked."""
+        self.upstream, self.usage, self.is_cut = other.upstream, other.usage, other.is_cut
+        self.adapters, self.first_byte_s = other.adapters, other.first_byte_s
+
+    async def complete(self) -> None:
+        """Wait until all of it is known."""
+        if self.waits_for is not None:
+            await self.waits_for()
+
+
+async def begun(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Return pieces past their first, which is empty: from there on closing them is heard."""
+    await anext(pieces)
+    return pieces
 
 
 async def one_piece(content: bytes) -> AsyncGenerator[bytes, None]:

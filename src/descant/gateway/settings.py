@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from descant.gateway.answering import Answering
 from descant.gateway.caching import Caching
-from descant.gateway.cascading import Cascading
+from descant.gateway.cascading import Cascading, ready_cascades
 from descant.gateway.claims import Claims
 from descant.gateway.config import GatewayConfig
 from descant.gateway.exchange import Exchange, Means
@@ -41,13 +41,15 @@ class Settings:
 
         Raises:
             InvalidConfig: something in it cannot be used.
+            MissingDependency: a package that it needs is not installed.
         """
+        cascades = ready_cascades(config.cascades, lasting.clock)
         keys = KeyRing(config.keys)
         fleet = Fleet(config.upstreams, environment, lasting.random, former)
         router = Router(config, lasting.memory, lasting.wall_clock)
         means = Means(fleet, router, lasting.limits, lasting.patience, lasting.clock)
         caching = Caching(lasting.answers, lasting.flights, lasting.clock, lasting.wall_clock)
-        cascading = Cascading(config.cascades, Exchange(means), fleet, lasting.clock)
+        cascading = Cascading(cascades, Exchange(means), fleet)
         answering = Answering(means, Claims(config), lasting.books, caching, cascading)
         intake = Intake(config.server, keys, lasting.estimator, lasting.clock)
         return cls(config, fleet, keys, intake, answering, router)

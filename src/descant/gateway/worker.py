@@ -25,7 +25,7 @@ from descant.gateway.watching import (
     worker_port,
 )
 from descant.monitoring import Drain, watch_loop
-from descant.schema.errors import InvalidConfig
+from descant.schema.errors import DescantError, InvalidConfig
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
@@ -110,7 +110,12 @@ class Worker:
     def _begin(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("What runs beside requests has ended.", exc_info=error)
 
     async def _observe(self, config: GatewayConfig, lasting: Lasting) -> Observing:
         """Tell metrics on the first port of the workers' that no other worker has."""
@@ -140,19 +145,22 @@ class Worker:
         try:
             config = load_gateway_config(self._path)
             self._take(config, former)
-        except InvalidConfig as error:
+        except DescantError as error:
             _log.error("The settings read before stay in force: %s", error)
             return
         _log.info("The settings of %s are in force.", self._path)
         if former is not None:
-            self._begin(self._retire(former))
+            self._begin(self._retire(former, self.settings))
 
-    async def _retire(self, former: Settings) -> None:
-        """Close what only the former version used, once its calls must be over."""
+    async def _retire(self, former: Settings, next_one: Settings) -> None:
+        """Close what only the former version used, once its calls and their shadows must be over.
+
+        What the next one has taken over is closed with that one, or with one after it.
+        """
         try:
-            await asyncio.sleep(former.config.server.deadline_s)
+            await asyncio.sleep(2 * former.config.server.deadline_s)
         finally:
-            await former.fleet.close(self.settings.fleet)
+            await former.fleet.close(next_one.fleet)
 
     def _take(self, config: GatewayConfig, former: Settings | None) -> None:
         if former is not None and config.state != former.config.state:

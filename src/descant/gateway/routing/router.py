@@ -60,12 +60,12 @@ class Router:
 
     def __init__(self, config: GatewayConfig, memory: Memory, wall_clock: Callable[[], float]):
         """`wall_clock` is Unix time, for the hours of the day."""
-        memory.adopt(config)
         self.memory = memory
         self._config = config
         self._wall_clock = wall_clock
         self._routes = RouteTable(config.routes)
         self._eligibility = Eligibility(config.upstreams)
+        memory.adopt(config)
 
     def route(self, model: str) -> RouteConfig:
         """Return the route of a model.
