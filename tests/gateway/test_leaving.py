@@ -62,7 +62,7 @@ async def reload(worker: Worker, path: Path, text: str) -> None:
 
 
 async def test_a_stream_ends_when_its_caller_s_time_does(tmp_path: Path) -> None:
-    slow = {"gap_s": 0.05, "least_tokens": 200, "most_tokens": 200}
+    slow: dict[str, Any] = {"gap_s": 0.05, "least_tokens": 200, "most_tokens": 200}
     async with before(tmp_path, "concurrency = 1\n", **slow) as (gateway, _):
         headers = {"x-deadline-s": "0.5"}
         answer = await gateway.chat(stream=True, max_tokens=200, headers=headers)
@@ -93,7 +93,7 @@ async def test_a_stream_that_nobody_began_to_read_gives_back_what_it_holds(tmp_p
 
 
 async def test_who_asks_for_all_and_is_impatient_leaves_alone(tmp_path: Path) -> None:
-    slow = {"latency": {"fixed_s": 1.0}}
+    slow: dict[str, Any] = {"latency": {"fixed_s": 1.0}}
     async with before(tmp_path, route="cache_s = 60", **slow) as (gateway, served):
         loop = asyncio.get_running_loop()
 
@@ -153,7 +153,7 @@ async def test_a_kept_answer_that_a_limit_holds_back_is_not_in_the_books(tmp_pat
 
 
 async def test_an_announced_wait_outlives_a_change_of_the_settings(tmp_path: Path) -> None:
-    throttled = {"faults": {"error_429": 1.0}, "retry_after_s": 60}
+    throttled: dict[str, Any] = {"faults": {"error_429": 1.0}, "retry_after_s": 60}
     async with before(tmp_path, **throttled) as (gateway, served):
         await gateway.chat()
         path = tmp_path / "gateway.toml"

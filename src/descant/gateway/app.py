@@ -137,10 +137,21 @@ class _Service:
             await self._refuse(DescantError(f"An internal error; see {self._call.id}."), send)
         finally:
             entry.tally.mark("upstream" if self._is_streaming else "settle")
-            await entry.tally.complete()
-            record = await worker.lasting.books.close(entry, self._settings.fleet)
-            self._span.end(entry.status, None if entry.outcome == "ok" else entry.outcome)
-            worker.observing.end(entry, record)
+            try:
+                await entry.tally.complete()
+            finally:
+                await self._close()
+
+    async def _close(self) -> None:
+        entry, books = self._entry, self._worker.lasting.books
+        records = books.write(entry, self._settings.fleet)
+        try:
+            self._span.end(
+                entry.status, None if entry.outcome in ("ok", "cached") else entry.outcome
+            )
+            self._worker.observing.end(entry, records[0])
+        finally:
+            await books.settle(entry, records)
 
     def _errand(self) -> Errand:
         control = self._headers.get(b"cache-control")

@@ -59,20 +59,30 @@ class Books:
         entry.admitted_s = self._clock()
         entry.tally.mark("limit")
 
-    async def close(self, entry: Entry, fleet: Mapping[str, Upstream]) -> UsageRecord:
-        """Settle what was set aside and write the line."""
+    def write(self, entry: Entry, fleet: Mapping[str, Upstream]) -> tuple[UsageRecord, ...]:
+        """Write what a request took: its own line, then those of second askings in vain."""
         # An answer that was found, and that a limit did not let out, was not given.
         is_given = entry.admitted_s is not None
         usage = (entry.tally.usage if is_given else None) or Usage()
         money_nano = self._money_nano(entry.tally, usage, fleet)
         record = self._record(entry, usage, money_nano)
-        lost = self._lost(record, entry.tally, fleet)
+        records = (record, *self._lost(record, entry.tally, fleet))
         if self._ledger is not None:
-            for each in (record, *lost):
+            for each in records:
                 self._ledger.write(each)
-        if entry.reservation is not None:
-            await self._settle(entry.reservation, entry.tally, (record, *lost))
-        return record
+        return records
+
+    async def settle(self, entry: Entry, records: tuple[UsageRecord, ...]) -> None:
+        """Give back what was set aside beyond what `write` has written."""
+        tally, reservation = entry.tally, entry.reservation
+        if reservation is None:
+            return
+        if tally.attempts == 0 and not tally.is_cached:
+            await self._limits.release(reservation)
+            return
+        tokens = 0 if tally.is_cached else sum(each.usage.total_tokens for each in records)
+        money_nano = sum(each.money_nano for each in records)
+        await self._limits.settle(reservation, Amounts(1, tokens, money_nano))
 
     def note_shadow(self, call: Call, tally: Tally, fleet: Mapping[str, Upstream]) -> None:
         """Write down what a shadow took; no caller's budget pays for it."""
@@ -106,16 +116,6 @@ class Books:
             )
             for number, lost in enumerate(tally.lost)
         ]
-
-    async def _settle(
-        self, reservation: Reservation, tally: Tally, records: tuple[UsageRecord, ...]
-    ) -> None:
-        if tally.attempts == 0 and not tally.is_cached:
-            await self._limits.release(reservation)
-            return
-        tokens = 0 if tally.is_cached else sum(each.usage.total_tokens for each in records)
-        money_nano = sum(each.money_nano for each in records)
-        await self._limits.settle(reservation, Amounts(1, tokens, money_nano))
 
     def _record(self, entry: Entry, usage: Usage, money_nano: int) -> UsageRecord:
         call, tally, now_s = entry.call, entry.tally, self._clock()
