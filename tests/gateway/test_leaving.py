@@ -14,6 +14,7 @@ import pytest
 
 from descant.gateway import Worker
 from descant.gateway.config import ServerConfig
+from descant.gateway.exchange import Patience
 from descant.gateway.failures import Try
 from descant.gateway.limits import InProcessLimits
 from descant.gateway.racing import Race
@@ -229,3 +230,57 @@ async def test_a_race_lets_go_of_all_but_the_winner() -> None:
     assert [piece async for piece in answer.pieces] == [b"a"]
     assert closed == ["b", "a"]
     assert (told.upstream, told.visited) == ("a", ["a", "b"])
+
+
+async def test_impatient_callers_say_nothing_of_an_upstream(tmp_path: Path) -> None:
+    slow: dict[str, Any] = {"latency": {"fixed_s": 0.3}}
+    async with before(tmp_path, **slow) as (gateway, _):
+        brief = {"x-deadline-s": "0.02"}
+        hasty = [await gateway.chat(headers=brief) for _ in range(12)]
+        patient = await gateway.chat()
+        lines = await books_of(gateway, tmp_path, 13)
+    assert {answer.status for answer in hasty} == {504}
+    assert patient.status == 200
+    assert [line["outcome"] for line in lines] == ["timed_out"] * 12 + ["ok"]
+
+
+async def test_a_stream_that_breaks_off_says_so_and_costs_what_passed(tmp_path: Path) -> None:
+    broken: dict[str, Any] = {"faults": {"reset_middle": 1.0}, "gap_s": 0.005}
+    async with before(tmp_path, **broken) as (gateway, served):
+        answer = await gateway.chat(stream=True, max_tokens=16)
+        (line,) = await books_of(gateway, tmp_path, 1)
+        assert held(gateway) == 0
+    events = answer.body.decode().strip().split("\n\n")
+    assert (answer.status, "error" in json.loads(events[-1].removeprefix("data: "))) == (200, True)
+    assert served.upstream.counts.requests == 1
+    assert (line["outcome"], line["completion_tokens"]) == ("failed", len(events) - 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_second_asking_is_charged_and_told_apart(tmp_path: Path, stream: bool) -> None:
+    slow = {"latency": {"fixed_s": 5.0}}
+    limit = f'tokens_per_minute = 100_000\n[state]\nledger = "{tmp_path}/usage.sqlite"\n'
+    async with mock_upstream(**slow) as first, mock_upstream(gap_s=0.001) as second:
+        path = write_file(tmp_path, first.url, second.url, more=limit, route="hedge_share = 1.0")
+        async with running(path) as gateway:
+            clock, patience = gateway.worker.lasting.clock, gateway.worker.lasting.patience
+            for _ in range(60):
+                hedge = patience.hedge("polite", 1.0, clock())
+                assert hedge is not None
+                hedge.first_byte(clock())
+            answer = await gateway.chat(stream=stream)
+            lines = await books_of(gateway, tmp_path, 2)
+            assert held(gateway) == 0
+            account = gateway.worker.lasting.limits._accounts["key:team"]  # type: ignore[attr-defined]
+            (taken,) = [window.taken for window in account._windows.values()]
+    assert (answer.status, answer.headers["x-descant-upstream"]) == (200, "u1")
+    told = {line["kind"]: (line["upstream"], line["completion_tokens"]) for line in lines}
+    assert told == {"answer": ("u1", 4), "hedge": ("u0", 0)}
+    assert taken == sum(line["prompt_tokens"] + line["completion_tokens"] for line in lines)
+
+
+def test_names_that_callers_make_up_do_not_fill_the_memory() -> None:
+    patience = Patience()
+    for number in range(3000):
+        patience.hedge(f"model-{number}", 0.5, 0.0)
+    assert len(patience.hedging) == 1024
