@@ -34,7 +34,6 @@ _FAULTS = (
     *("reset_before", "hang", "garbage", "lie_length", "lie_type", *_CUT),
 )
 _MODELS = ("plain", "kept", "late", "sure")
-_TEXT = "x" * 40
 _TOKENS = 4 + 10 + 4
 """Of each answer: a message, its text, and four that are written."""
 
@@ -122,13 +121,16 @@ class Crowd:
 
     async def _ask(self, is_stream: bool, is_short: bool) -> None:
         model = self._random.choice(_MODELS)
-        text = _TEXT if model == "kept" else f"{self._random.randrange(10**12):040d}"
+        number = self._random.randrange(10**12)
+        if model == "kept":
+            # Whoever asks within the same moment asks the same.
+            number = int(20 * asyncio.get_running_loop().time())
         body = {
             "model": model,
             "max_tokens": 4,
             "temperature": 0,
             "stream": is_stream,
-            "messages": [{"role": "user", "content": text}],
+            "messages": [{"role": "user", "content": f"{number:040d}"}],
         }
         headers = {"authorization": f"Bearer {SECRET}"}
         if is_short:

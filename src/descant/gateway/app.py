@@ -177,23 +177,12 @@ class _Service:
             *self._own_headers(),
         ]
         recording = StreamRecording(_num_choices(self._call), _MOST_RECORDED_BYTES)
-        clock, gaps = (
-            self._worker.lasting.clock,
-            self._worker.observing.metrics.gaps_of(self._call.model),
-        )
-        last_s = clock()
         entry.status = 200
+        self._has_begun = self._is_streaming = self._is_open = True
         try:
-            self._has_begun = self._is_streaming = self._is_open = True
-            async with asyncio.timeout(self._call.deadline_s - last_s):
+            async with asyncio.timeout(self._call.deadline_s - self._worker.lasting.clock()):
                 await send({"type": "http.response.start", "status": 200, "headers": head})
-                async for piece in reply.pieces:
-                    now_s = clock()
-                    gaps.observe(now_s - last_s)
-                    last_s = now_s
-                    if entry.tally.shadow_model is not None:
-                        recording.feed(piece)
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await self._pass_on(reply, recording, send)
             self._is_open = False
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError as error:
@@ -202,6 +191,18 @@ class _Service:
             await reply.close()
         self._mirror(recording.body({}))
         entry.outcome = self._outcome("failed" if entry.tally.is_cut else "ok")
+
+    async def _pass_on(self, reply: StreamedReply, recording: StreamRecording, send: Send) -> None:
+        entry, clock = self._entry, self._worker.lasting.clock
+        gaps = self._worker.observing.metrics.gaps_of(self._call.model)
+        last_s = clock()
+        async for piece in reply.pieces:
+            now_s = clock()
+            gaps.observe(now_s - last_s)
+            last_s = now_s
+            if entry.tally.shadow_model is not None:
+                recording.feed(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     def _mirror(self, given: bytes | None) -> None:
         model = self._entry.tally.shadow_model

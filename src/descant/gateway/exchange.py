@@ -125,7 +125,7 @@ class _Errand:
     async def run(self) -> AnyReply:
         means = self._means
         share = means.router.route(self._call.model).hedge_share
-        hedge = means.patience.hedge(self._call.model, share, means.clock())
+        hedge: Hedge | None = None
         while True:
             step = self._attempts.next(means.clock())
             if isinstance(step, Wait):
@@ -133,16 +133,19 @@ class _Errand:
             elif isinstance(step, Refuse):
                 return self._refuse(step)
             else:
+                # What was waited for before the first is asked does not make it late.
+                hedge = hedge or means.patience.hedge(self._call.model, share, means.clock())
                 reply = await self._try(step, hedge)
                 if reply is not None:
                     return reply
 
     async def _try(self, tried: Try, hedge: Hedge | None) -> AnyReply | None:
+        num_asked = self._tally.attempts
         if hedge is None or hedge.due_s is None:
             reply = await self._visit(tried, self._tally)
         else:
             reply = await self._race(tried, hedge)
-        if hedge is not None:
+        if hedge is not None and self._tally.attempts > num_asked:
             hedge.first_byte(self._means.clock())
         return reply
 
