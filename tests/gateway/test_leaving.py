@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from descant.gateway.limits import InProcessLimits
 from descant.gateway.racing import Race
 from descant.gateway.reply import AnyReply, StreamedReply, Tally, begun
 from tests.gateway.mock_upstream import Served, mock_upstream
-from tests.gateway.running import SECRET, Answer, Running, read_lines, running, write_file
+from tests.gateway.running import CHAT, SECRET, Answer, Running, read_lines, running, write_file
 
 pytestmark = pytest.mark.anyio
 
@@ -254,6 +255,23 @@ async def test_a_stream_that_breaks_off_says_so_and_costs_what_passed(tmp_path: 
     assert (answer.status, "error" in json.loads(events[-1].removeprefix("data: "))) == (200, True)
     assert served.upstream.counts.requests == 1
     assert (line["outcome"], line["completion_tokens"]) == ("failed", len(events) - 1)
+
+
+async def test_who_does_not_read_holds_nothing_beyond_its_time(tmp_path: Path) -> None:
+    long: dict[str, Any] = {"gap_s": 0, "least_tokens": 60_000, "most_tokens": 60_000}
+    async with before(tmp_path, "concurrency = 1\n", **long) as (gateway, _):
+        sleepy = socket.socket()
+        sleepy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sleepy.connect(("127.0.0.1", int(gateway.url.rpartition(":")[2])))
+        body = {"model": "polite", "stream": True, "max_tokens": 60_000, "messages": []}
+        raw = json.dumps(body).encode()
+        head = f"POST {CHAT} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {SECRET}\r\n"
+        head += f"x-deadline-s: 1.0\r\ncontent-length: {len(raw)}\r\n\r\n"
+        sleepy.sendall(head.encode() + raw)
+        (line,) = await books_of(gateway, tmp_path, 1)
+        assert held(gateway) == 0
+        sleepy.close()
+    assert line["outcome"] == "timed_out"
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -105,7 +105,8 @@ class Caching:
                 body = b"".join([piece async for piece in seat])
         except TimeoutError as error:
             place.leave(None)
-            raise DeadlineExceeded("Another's question was not answered in time.") from error
+            message = f"There was no answer within {call.deadline_s - call.received_s:g} s."
+            raise DeadlineExceeded(message) from error
         except BaseException:
             place.leave(None)
             raise

@@ -148,6 +148,10 @@ class Worker:
         except DescantError as error:
             _log.error("The settings read before stay in force: %s", error)
             return
+        # Whatever is wrong with this version, the next one must be read.
+        except Exception:
+            _log.exception("The settings read before stay in force.")
+            return
         _log.info("The settings of %s are in force.", self._path)
         if former is not None:
             self._begin(self._retire(former, self.settings))
