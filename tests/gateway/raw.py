@@ -8,14 +8,18 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tests.gateway.running import CHAT, SECRET, Running
+from tests.gateway.running import CHAT, SECRET, Running, running, write_file
 
 BODY = json.dumps(
     {"model": "polite", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}
 ).encode()
 KEY_LINE = f"authorization: Bearer {SECRET}\r\n".encode()
+START = f"POST {CHAT} HTTP/1.1\r\nhost: gateway\r\n".encode() + KEY_LINE
+LENGTH = b"content-length: %d\r\n" % len(BODY)
+CHUNKED = b"transfer-encoding: chunked\r\n"
 _LONGEST_S = 5.0
 
 
@@ -164,3 +168,14 @@ async def scripted(
         yield upstream
     finally:
         server.close()
+
+
+@asynccontextmanager
+async def fronted(
+    folder: Path, server: str = "", said: bytes | None = None, pause_s: float = 0.0
+) -> AsyncIterator[tuple[Running, Scripted]]:
+    """A gateway with these lines of [server], in front of an upstream that says one thing."""
+    async with scripted(said, pause_s=pause_s) as upstream:
+        path = write_file(folder, upstream.url, more=f"[server]\n{server}")
+        async with running(path) as gateway:
+            yield gateway, upstream

@@ -11,7 +11,7 @@ from descant.gateway.config import ServerConfig
 from descant.schema.errors import BodyTooLarge, BodyTooSlow, ClientGone, UnsupportedEncoding
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-_LINGER_S = 2.0
+_LINGER_S = 1.0
 
 
 class Body:

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from descant.gateway.answers import Send, send_error
 from descant.gateway.config import ServerConfig
-from descant.schema.errors import TooManyConnections
+from descant.schema.errors import InputError, TooManyConnections
 
 _FIELD_BYTES = 32
 """What a header takes in memory beside its bytes."""
@@ -51,7 +51,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.connections) > most + most // 4 + 1:
             transport.abort()
         elif len(self.connections) > most:
-            self.app = _turn_away  # type: ignore[assignment]
+            self.app = _turn_away
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,6 +105,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """Let the request begin; the connection is not kept for a next one until this one is whole."""
         self._end_waiting()
         self._check_framing()
+        if self.parser.should_upgrade() and self._has_body():
+            # The parser takes what follows for another protocol's: the body is lost.
+            self.app = _no_upgrade
         super().on_headers_complete()
         self._stage = "body"
         self._may_keep = self.cycle.keep_alive and not self.parser.should_upgrade()
@@ -168,6 +171,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if b"transfer-encoding" in names and (version == "1.0" or b"content-length" in names):
             raise ValueError("Where the request ends is said in two ways.")
 
+    def _has_body(self) -> bool:
+        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+
     def _await_head(self) -> None:
         self._awaited_bytes = 0
         self._head_timer = self.loop.call_later(
@@ -213,3 +219,8 @@ async def _turn_away(scope: object, receive: object, send: Send) -> None:
     error = TooManyConnections("The gateway has too many connections.", remedy="Send it again.")
     error.wait_s = _BUSY_WAIT_S
     await send_error(send, error, [(b"connection", b"close")])
+
+
+async def _no_upgrade(scope: object, receive: object, send: Send) -> None:
+    remedy = "Send it as HTTP/1.1, without an Upgrade header."
+    await send_error(send, InputError("No other protocol is spoken.", remedy=remedy), [])
