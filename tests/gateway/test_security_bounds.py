@@ -86,10 +86,12 @@ async def test_a_head_that_comes_byte_by_byte_has_no_more_time(tmp_path: Path) -
 
 async def test_a_late_head_behind_a_stream_does_not_break_into_it(tmp_path: Path) -> None:
     said = http(ANSWER * 3)[:-5]
-    async with fronted(tmp_path, "head_timeout_s = 0.2", said, pause_s=0.6) as (gateway, _):
-        async with wire(gateway) as caller:
-            await caller.send(request() + b"POST / HTTP/1.1\r\n")
-            assert b" 408 " not in await caller.rest()
+    async with (
+        fronted(tmp_path, "head_timeout_s = 0.2", said, pause_s=0.6) as (gateway, _),
+        wire(gateway) as caller,
+    ):
+        await caller.send(request() + b"POST / HTTP/1.1\r\n")
+        assert b" 408 " not in await caller.rest()
 
 
 SLOW = {
@@ -102,16 +104,18 @@ SLOW = {
 
 @pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW.keys())
 async def test_a_body_is_whole_in_time_however_it_trickles(tmp_path: Path, sent: bytes) -> None:
-    async with fronted(tmp_path, "body_timeout_s = 0.3") as (gateway, upstream):
-        async with wire(gateway) as caller:
-            await caller.send(sent)
-            answering = asyncio.ensure_future(caller.answer())
-            for _ in range(40):
-                await caller.send(b"a")
-                await asyncio.sleep(0.02)
-                if answering.done():
-                    break
-            answer = await answering
+    async with (
+        fronted(tmp_path, "body_timeout_s = 0.3") as (gateway, upstream),
+        wire(gateway) as caller,
+    ):
+        await caller.send(sent)
+        answering = asyncio.ensure_future(caller.answer())
+        for _ in range(40):
+            await caller.send(b"a")
+            await asyncio.sleep(0.02)
+            if answering.done():
+                break
+        answer = await answering
     assert (answer.status, answer.headers["connection"]) in [(408, "close"), (400, "close")]
     assert upstream.heard == []
 
@@ -147,11 +151,13 @@ async def test_a_body_has_a_size(tmp_path: Path, lines: bytes) -> None:
     framed = chunked(large) if lines == CHUNKED else large
     length = b"" if lines == CHUNKED else b"content-length: %d\r\n" % len(large)
     head = START + (CHUNKED if lines == CHUNKED else length) + b"\r\n"
-    async with fronted(tmp_path, "max_body_bytes = 100000") as (gateway, upstream):
-        async with wire(gateway) as caller:
-            # All of it is sent before the answer is read, as simple clients do.
-            await caller.send(head + framed)
-            answer = await caller.answer()
+    async with (
+        fronted(tmp_path, "max_body_bytes = 100000") as (gateway, upstream),
+        wire(gateway) as caller,
+    ):
+        # All of it is sent before the answer is read, as simple clients do.
+        await caller.send(head + framed)
+        answer = await caller.answer()
     assert (answer.status, answer.headers["connection"]) == (413, "close")
     assert answer.json["error"]["code"] == "request_too_large"
     assert upstream.heard == []
@@ -200,25 +206,28 @@ async def test_who_waits_to_go_on_is_told_to(tmp_path: Path) -> None:
 
 
 async def test_further_connections_are_told_when_to_come_back(tmp_path: Path) -> None:
-    async with fronted(tmp_path, "max_connections = 2") as (gateway, _):
-        async with wire(gateway) as first, wire(gateway) as second:
-            for caller in (first, second):
-                await caller.send(request())
-                assert (await caller.answer()).status == 200
-            async with wire(gateway) as third:
-                await third.send(request())
-                answer = await third.answer()
-                assert await third.rest() == b""
-            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-            assert answer.headers["connection"] == "close"
-            assert answer.json["error"]["code"] == "too_many_connections"
-            async with wire(gateway) as third, wire(gateway) as fourth:
-                # More than a few above the bound are not even heard.
-                assert await fourth.rest() == b""
-                await third.send(request())
-                assert (await third.answer()).status == 503
-            await first.send(request())
-            assert (await first.answer()).status == 200
+    async with (
+        fronted(tmp_path, "max_connections = 2") as (gateway, _),
+        wire(gateway) as first,
+        wire(gateway) as second,
+    ):
+        for caller in (first, second):
+            await caller.send(request())
+            assert (await caller.answer()).status == 200
+        async with wire(gateway) as third:
+            await third.send(request())
+            answer = await third.answer()
+            assert await third.rest() == b""
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.headers["connection"] == "close"
+        assert answer.json["error"]["code"] == "too_many_connections"
+        async with wire(gateway) as third, wire(gateway) as fourth:
+            # More than a few above the bound are not even heard.
+            assert await fourth.rest() == b""
+            await third.send(request())
+            assert (await third.answer()).status == 503
+        await first.send(request())
+        assert (await first.answer()).status == 200
 
 
 def without_reading(gateway: Running) -> socket.socket:
@@ -248,8 +257,10 @@ async def test_who_does_not_read_holds_nothing_for_ever(tmp_path: Path, is_strea
 
 
 async def test_bytes_left_unread_at_the_end_hold_no_connection(tmp_path: Path) -> None:
-    async with fronted(tmp_path, "send_timeout_s = 0.2", http(ANSWER * 1)) as (gateway, _):
-        async with wire(gateway) as caller:
-            await caller.send(request(BODY, b"connection: close"))
-            assert (await caller.answer()).status == 200
-            assert await caller.rest() == b""
+    async with (
+        fronted(tmp_path, "send_timeout_s = 0.2", http(ANSWER * 1)) as (gateway, _),
+        wire(gateway) as caller,
+    ):
+        await caller.send(request(BODY, b"connection: close"))
+        assert (await caller.answer()).status == 200
+        assert await caller.rest() == b""
