@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -26,6 +26,7 @@ SECRETS = (SECRET, UPSTREAM_KEY, CONVERSATION, SAID)
 HEARD = json.dumps(
     {"model": "polite", "messages": [{"role": "user", "content": CONVERSATION}]}
 ).encode()
+HASTE = {"x-deadline-s": "1"}
 WRONG_KEY = "nearly-the-key-of-somebody"
 
 
@@ -35,22 +36,28 @@ def with_key(file: Path) -> Path:
     return file
 
 
-def unfold(error: str) -> bytes:
+def kept_in(folder: Path) -> bytes:
+    """Return all that was written there beside the settings."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".toml"]
+    return b"".join(path.read_bytes() for path in files)
+
+
+def stated(error: str) -> bytes:
     return json.dumps({"error": {"message": error, "code": error, "param": error}}).encode()
 
 
 QUOTED = f"Incorrect key {UPSTREAM_KEY} for http://localhost/v1 (Bearer {UPSTREAM_KEY})"
 ANSWERS = {
     "an answer": http(ANSWER.replace(b"Hi", SAID.encode())),
-    "a refusal": http(unfold(QUOTED), status=b"400 Bad Request"),
-    "a wrong key": http(unfold(QUOTED), status=b"401 Unauthorized"),
-    "a failure": http(unfold(QUOTED), status=b"500 Oops"),
-    "a throttle": http(unfold(QUOTED), b"retry-after: 1", status=b"429 Slow"),
+    "a refusal": http(stated(QUOTED), status=b"400 Bad Request"),
+    "a wrong key": http(stated(QUOTED), status=b"401 Unauthorized"),
+    "a failure": http(stated(QUOTED), status=b"500 Oops"),
+    "a throttle": http(stated(QUOTED), b"retry-after: 1", status=b"429 Slow"),
     "garbage": http(f"<html>{QUOTED} {SAID}".encode()),
     "another protocol": f"SSH-2.0-{UPSTREAM_KEY} {SAID}\r\n\r\n".encode(),
     "a broken head": f"HTTP/1.1 200 OK\r\n{UPSTREAM_KEY}{SAID}\r\n\r\n".encode(),
     "a broken stream": b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: "
-    + unfold(QUOTED)
+    + stated(QUOTED)
     + b"\n\n",
     "nothing": b"",
 }
@@ -66,15 +73,15 @@ async def test_nothing_secret_is_written_down_or_told(
     async with scripted(said) as upstream:
         file = with_key(write_file(tmp_path, upstream.url, more=more))
         async with running(file, UP=UPSTREAM_KEY) as gateway:
-            for stream in (b"", b'"stream": true, '):
-                answer = await gateway.post(CHAT, HEARD.replace(b"{", b"{" + stream, 1))
-                is_whole = said == ANSWERS["an answer"]
-                told = str(answer.headers) + ("" if is_whole else answer.body.decode())
-                assert not [each for each in SECRETS if each in told]
+            stream = b'"stream": true, ' if b"event-stream" in said else b""
+            answer = await gateway.post(CHAT, HEARD.replace(b"{", b"{" + stream, 1), HASTE)
+            is_whole = said == ANSWERS["an answer"]
+            told = str(answer.headers) + ("" if is_whole else answer.body.decode())
+            assert not [each for each in SECRETS if each in told]
             metrics = (await gateway.get("/metrics")).body.decode()
             await asyncio.to_thread(gateway.worker.lasting.ledger.flush)  # type: ignore[union-attr]
     assert UPSTREAM_KEY.encode() in upstream.heard[0]
-    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path != file)
+    kept = kept_in(tmp_path)
     assert b"polite" in kept
     for each in SECRETS:
         assert each not in metrics
@@ -147,7 +154,6 @@ async def test_no_header_of_the_caller_s_reaches_the_upstream(tmp_path: Path) ->
     assert sent - {"accept", "accept-encoding", "authorization", "content-length"} == {
         "content-type",
         "host",
-        "user-agent",
         "x-request-id",
     }
 
@@ -187,7 +193,7 @@ async def test_no_header_of_the_upstream_s_reaches_the_caller(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "line",
-    [b"x-a: b\x00c", b"x-a: b\rset-cookie: a=b", b"x-a : b", b"content-length: 3", b" folded"],
+    [b"x-a: b\x00c", b"x-a: b\rset-cookie: a=b", b"x-a : b", b"content-length: 3"],
 )
 async def test_an_upstream_whose_head_can_be_read_in_two_ways_answers_nobody(
     tmp_path: Path, line: bytes
@@ -207,8 +213,9 @@ async def test_what_the_command_itself_writes_holds_no_secret(tmp_path: Path) ->
         file = with_key(write_file(tmp_path, upstream.url))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "descant.cli", "gateway", str(file), "--port", str(port)),
-            env=_environment(),
+            *("-c", "from descant.cli import main; main()"),
+            *("gateway", str(file), "--port", str(port)),
+            env={**os.environ, "UP": UPSTREAM_KEY},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -222,12 +229,6 @@ async def test_what_the_command_itself_writes_holds_no_secret(tmp_path: Path) ->
     assert not [each for each in (*SECRETS, WRONG_KEY) if each.encode() in written]
 
 
-def _environment() -> Mapping[str, str]:
-    import os
-
-    return {**os.environ, "UP": UPSTREAM_KEY}
-
-
 async def _ask(port: int) -> None:
     """Ask as soon as somebody listens: rightly, with a wrong key, and with what is no HTTP."""
     async with asyncio.timeout(30):
@@ -237,13 +238,16 @@ async def _ask(port: int) -> None:
                 break
             except OSError:
                 await asyncio.sleep(0.1)
-    writer.write(request(HEARD, path=f"{CHAT}?key={SECRET}"))
+    writer.write(request(HEARD, b"x-deadline-s: 1", path=f"{CHAT}?key={SECRET}"))
     await reader.readuntil(b"\r\n\r\n")
     writer.close()
     headers = {"authorization": f"Bearer {WRONG_KEY}"}
-    async with aiohttp.ClientSession() as client:
-        async with client.post(f"http://127.0.0.1:{port}{CHAT}", headers=headers, data=b"") as said:
-            assert said.status == 401
+    url = f"http://127.0.0.1:{port}{CHAT}"
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(url, headers=headers, data=b"") as said,
+    ):
+        assert said.status == 401
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(KEY_LINE + b"\x00" + CONVERSATION.encode() + b"\r\n\r\n")
     await reader.read()
