@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -87,6 +88,22 @@ async def test_nothing_secret_is_written_down_or_told(
         assert each not in metrics
         assert each not in caplog.text
         assert each.encode() not in kept
+
+
+async def test_no_span_holds_a_secret(tmp_path: Path) -> None:
+    collected = http(b"", status=b"200 OK")
+    async with (
+        scripted(ANSWERS["a refusal"]) as upstream,
+        scripted(collected) as collector,
+    ):
+        more = f'[tracing]\nendpoint = "{collector.url}/v1/traces"\nshare = 1.0\n'
+        file = with_key(write_file(tmp_path, upstream.url, more=more))
+        async with running(file, UP=UPSTREAM_KEY) as gateway:
+            assert (await gateway.post(CHAT, HEARD, {"x-request-id": "mine"})).status == 400
+            assert (await gateway.post(CHAT, HEARD, {"traceparent": SECRET})).status == 400
+    sent = b"".join(collector.heard)
+    assert sent.count(b"polite") >= 2
+    assert not [each for each in SECRETS if each.encode() in sent]
 
 
 async def test_nothing_of_a_bug_s_surroundings_is_written_down(
@@ -212,7 +229,7 @@ async def test_what_the_command_itself_writes_holds_no_secret(tmp_path: Path) ->
     async with scripted(ANSWERS["garbage"]) as upstream:
         file = with_key(write_file(tmp_path, upstream.url))
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            *("sh", "-c", 'ulimit -S -n 256; exec "$@"', "sh", sys.executable),
             *("-c", "from descant.cli import main; main()"),
             *("gateway", str(file), "--port", str(port)),
             env={**os.environ, "UP": UPSTREAM_KEY},
@@ -221,10 +238,14 @@ async def test_what_the_command_itself_writes_holds_no_secret(tmp_path: Path) ->
         )
         try:
             await _ask(port)
+            limits = await asyncio.to_thread(Path(f"/proc/{process.pid}/limits").read_text)
         finally:
             process.send_signal(signal.SIGTERM)
             written, _ = await process.communicate()
     assert b"Uvicorn running" in written
+    # Soft and hard: connections end by the gateway's own bound, not where the system's begins.
+    ((soft, hard),) = re.findall(r"Max open files +(\d+) +(\d+)", limits)
+    assert soft == hard
     assert upstream.heard
     assert not [each for each in (*SECRETS, WRONG_KEY) if each.encode() in written]
 
