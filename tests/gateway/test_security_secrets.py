@@ -175,16 +175,18 @@ async def test_no_header_of_the_caller_s_reaches_the_upstream(tmp_path: Path) ->
     }
 
 
-@pytest.mark.parametrize(
-    "own", ["a\tb", "a b", "a" * 200, "a;b", "é", "<a>", '"a"', "a,b", "", "{jndi:x}", "%0d%0aa:b"]
-)
-async def test_an_id_that_is_none_is_not_given_back(tmp_path: Path, own: str) -> None:
+NO_IDS = ("a\tb", "a b", "a" * 200, "a;b", "é", "<a>", '"a"', "a,b", "", "{jndi:x}", "%0d%0aa:b")
+
+
+async def test_an_id_that_is_none_is_not_given_back(tmp_path: Path) -> None:
     async with fronted(tmp_path) as (gateway, _), wire(gateway) as caller:
-        await caller.send(request(HEARD, b"x-request-id: " + own.encode()))
-        answer = await caller.answer()
-    assert answer.status == 200
-    assert "x-client-request-id" not in answer.headers
-    assert len(answer.headers["x-request-id"]) == 32
+        for own in NO_IDS:
+            await caller.send(request(HEARD, b"x-request-id: " + own.encode()))
+            answer = await caller.answer()
+            assert answer.status == 200
+            assert "x-client-request-id" not in answer.headers
+            assert re.fullmatch(r"[a-z0-9-]{16,64}", answer.headers["x-request-id"])
+            assert not own or own not in answer.headers["x-request-id"]
 
 
 async def test_no_header_of_the_upstream_s_reaches_the_caller(tmp_path: Path) -> None:
