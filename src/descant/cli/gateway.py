@@ -42,11 +42,20 @@ def gateway(
         return
     if workers > 1 and config.state.redis is None and _has_limits(config):
         terminal.note("Without [state] redis every worker keeps limits of its own.")
+    _raise_file_limit()
     _serve(file, host, port, workers, config.server.drain_s)
 
 
 def _has_limits(config: object) -> bool:
     return any(getattr(config, kind) for kind in ("keys", "tenants", "models"))
+
+
+def _raise_file_limit() -> None:
+    """Let the process open as many files as it may: each call takes two, and many systems begin at 1024."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _serve(file: Path, host: str, port: int, workers: int, drain_s: float) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from descant.gateway.answering import Errand
-from descant.gateway.answers import RawHeaders, error_body, error_headers, send_answer
-from descant.gateway.body import Receive, read_body
+from descant.gateway.answers import RawHeaders, send_answer, send_error
+from descant.gateway.body import Body, Receive
 from descant.gateway.books import Entry
 from descant.gateway.cache import StreamRecording
 from descant.gateway.call import PATHS, Call, Operation
@@ -51,6 +51,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the process's life and one HTTP request each; websockets are not spoken."""
         if scope["type"] == "lifespan":
+            scope["state"]["bounds"] = lambda: self._worker.settings.config.server
             await self._live(receive, send)
         elif scope["type"] == "http":
             operation = PATHS.get(scope["path"])
@@ -78,11 +79,13 @@ class Gateway:
         settings, timings = worker.settings, Timings(worker.lasting.clock)
         received_s = worker.lasting.clock()
         headers = dict(scope["headers"])
+        body = Body(receive, headers, settings.config.server)
         try:
             if worker.drain.is_draining:
                 raise _stopping()
-            server = settings.config.server
-            raw = await read_body(receive, server.max_body_bytes, server.body_timeout_s)
+            # Whoever has no key makes nobody hold a body.
+            settings.keys.caller(headers)
+            raw = await body.read()
             timings.mark("read")
             call = settings.intake.read(operation, headers, raw, received_s)
             timings.mark("auth")
@@ -90,7 +93,7 @@ class Gateway:
             return
         except DescantError as error:
             worker.observing.metrics.count_refusal(error.code)
-            await send_error(send, error, [])
+            await _refuse_early(send, error, body)
             return
         with worker.drain.running():
             await _Service(worker, settings, call, headers, timings).run(receive, send)
@@ -250,14 +253,18 @@ class _Service:
         return headers
 
 
-async def send_error(send: Send, error: DescantError, headers: RawHeaders) -> None:
-    """Send an error in OpenAI's shape."""
-    if error.http_status == 413:
-        # To keep the connection, the rest of the body would have to be read.
-        headers = [*headers, (b"connection", b"close")]
-    await send_answer(
-        send, error.http_status, error_body(error), JSON, [*headers, *error_headers(error)]
-    )
+async def _refuse_early(send: Send, error: DescantError, body: Body) -> None:
+    """Send an error that may come before the request was whole; the connection ends with it then."""
+
+    async def send_part(message: Mapping[str, Any]) -> None:
+        await send({**message, "more_body": True})
+
+    if body.is_whole:
+        await send_error(send, error, [])
+        return
+    await send_error(send_part, error, [])
+    await body.discard()
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _break_off(send: Send, error: DescantError) -> None:

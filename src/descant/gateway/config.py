@@ -68,6 +68,13 @@ class ServerConfig:
 
     max_body_bytes: Positive = 10_000_000
     max_header_bytes: Positive = 32_768
+    """Of a request's target and headers; 32 are added for each header."""
+    max_connections: Positive = 4096
+    """Of one worker, each answering one request at a time; further ones are told 503."""
+    head_timeout_s: PositiveSeconds = 10.0
+    """A request's headers must have arrived whole by then."""
+    send_timeout_s: PositiveSeconds = 60.0
+    """The longest a caller may leave an answer unread."""
     body_timeout_s: PositiveSeconds = 30.0
     """A request must have arrived whole by then."""
     deadline_s: PositiveSeconds = 600.0

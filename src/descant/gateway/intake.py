@@ -19,6 +19,8 @@ from descant.schema.errors import InputError, ModelNotFound
 Headers = Mapping[bytes, bytes]
 SCORECARD = "scorecard"
 """The model of a request for a scorecard that names none."""
+_DEEPEST = 254
+"""How deep orjson writes; it reads deeper."""
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -73,7 +75,7 @@ class Intake:
             caller,
             prompt_tokens,
             max_tokens,
-            body.get("stream") is True,
+            _is_stream(body),
             received_s,
             received_s + self._patience_s(headers),
         )
@@ -114,6 +116,14 @@ def _model(operation: Operation, body: Mapping[str, Any]) -> str:
     return model
 
 
+def _is_stream(body: Mapping[str, Any]) -> bool:
+    stream = body.get("stream")
+    if stream is None or isinstance(stream, bool):
+        return stream is True
+    # Some upstreams take "yes" for true: their answer would be read as garbage, and held against them.
+    raise InputError("stream is true or false.", field="stream")
+
+
 def _check_indicators(body: Mapping[str, Any], caller: Caller) -> None:
     named = body.get("indicators")
     if named is None:
@@ -136,4 +146,17 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         raise InputError(f"The request is not JSON: {error}.") from error
     if not isinstance(body, dict):
         raise InputError("The request is not a JSON object.")
+    if _is_too_deep(raw, body):
+        raise InputError("The request is nested too deeply.")
     return body
+
+
+def _is_too_deep(raw: bytes, body: dict[str, Any]) -> bool:
+    """Return whether it could not be written again; each who walks through it may rely on that."""
+    if raw.count(b"[") + raw.count(b"{") < _DEEPEST:
+        return False
+    try:
+        orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        return True
+    return False

@@ -313,6 +313,20 @@ class BodyTooLarge(InputError):
     http_status = 413
 
 
+class UnsupportedEncoding(InputError):
+    """A request that is compressed: how large it is shows only while it is unpacked."""
+
+    code = "unsupported_encoding"
+    http_status = 415
+
+
+class TooManyConnections(DescantError):
+    """A process holds as many connections as it may."""
+
+    code = "too_many_connections"
+    http_status = 503
+
+
 class BodyTooSlow(InputError):
     """A request that was not whole in time."""
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from descant.gateway.call import Call
 from descant.gateway.dialects.openai import PATH_OF, OpenAIDialect
+from descant.schema.errors import InputError
 
 NEW_SURFACE = "v1"
 """The `api_version` under which Azure answers at OpenAI's own paths."""
@@ -23,6 +24,8 @@ class AzureDialect(OpenAIDialect):
         operation = PATH_OF[call.operation]
         if self.api_version == NEW_SURFACE:
             return f"{self.base_path}/openai{operation}"
+        if model in (".", ".."):
+            raise InputError("A deployment is a name.", field="model")
         deployment, version = quote(model, safe=""), quote(self.api_version, safe="")
         place = f"{self.base_path}/openai/deployments/{deployment}"
         return f"{place}{operation.removeprefix('/v1')}?api-version={version}"

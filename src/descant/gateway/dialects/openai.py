@@ -24,6 +24,7 @@ _LISTS: Mapping[Operation, str] = {
 """What every answer has."""
 PATH_OF: Mapping[Operation, str] = {operation: path for path, operation in PATHS.items()}
 """Where each operation is asked for."""
+_MOST_KEYS, _MOST_SEARCHED_BYTES = 50, 1 << 20
 _DECIDED = frozenset(
     {"model", "messages", "prompt", "stream", "n", "max_tokens", "max_completion_tokens"}
 )
@@ -113,6 +114,9 @@ def _is_unambiguous(call: Call) -> bool:
     A quote inside a text is written ``\"``, so ``"model"`` is always a whole string, mostly a key.
     """
     if b"\\u00" in call.raw:  # Letters of a key may be written so.
+        return False
+    if len(call.body) > _MOST_KEYS or len(call.raw) > _MOST_SEARCHED_BYTES:
+        # To look for each key in all of it would take longer than to write it anew.
         return False
     return all(call.raw.count(b'"%s"' % key.encode(errors="replace")) == 1 for key in call.body)
 
