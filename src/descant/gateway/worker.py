@@ -25,10 +25,12 @@ from descant.gateway.watching import (
     worker_port,
 )
 from descant.monitoring import Drain, watch_loop
-from descant.schema.errors import InvalidConfig
+from descant.schema.errors import InvalidConfig, LedgerUnavailable
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
+_SEED_S = 60.0
+"""Redis may have begun anew: its limits learn again so often what the books say was spent."""
 _PATH_OF = {operation: path for path, operation in PATHS.items()}
 
 
@@ -77,6 +79,7 @@ class Worker:
         self.observing.watch(lambda: self.settings)
         self._begin(watch_loop(self.observing.metrics.observe_loop_lag))
         self._begin(self._follow(seen))
+        self._begin(self._keep_seeding(config))
 
     @property
     def observing(self) -> Observing:
@@ -133,9 +136,20 @@ class Worker:
             now = _version(self._path)
             if now != seen:
                 seen = now
-                await self._reload()
+                await self.reload()
 
-    async def _reload(self) -> None:
+    async def _keep_seeding(self, config: GatewayConfig) -> None:
+        if config.state.redis is None:
+            return
+        while True:
+            await asyncio.sleep(_SEED_S)
+            try:
+                await self.lasting.seed(self.settings.config)
+            except LedgerUnavailable as error:
+                _log.warning("What was spent cannot be learned now: %s", error)
+
+    async def reload(self) -> None:
+        """Read the file again; a version that is wrong is reported, and changes nothing."""
         former = self._settings
         try:
             config = load_gateway_config(self._path)

@@ -114,7 +114,7 @@ def test_who_comes_back_settles_once_and_frees_nothing_twice(shared_redis: Redis
     with workers(shared_redis) as crowd:
         stalled = [taken(crowd.ask(0, Amounts(tokens=30, money_nano=20))) for _ in range(3)]
         crowd.beat(1, times=6)
-        others = [taken(crowd.ask(1, Amounts(money_nano=10))) for _ in range(3)]
+        others = [taken(crowd.ask(worker, Amounts(money_nano=10))) for worker in (1, 1, 0)]
         for reservation in stalled * 2:
             crowd.do(crowd.made[0].settle(reservation, Amounts(tokens=10, money_nano=5)))
         # What the others hold is held still, what was used is counted, once.
