@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -93,11 +92,6 @@ class Gateway:
             return
         with worker.drain.running():
             await _Service(worker, settings, call, headers, timings).run(receive, send)
-
-
-def create_app(path: Path, num_workers: int) -> Gateway:
-    """Return the app of one of several workers."""
-    return Gateway(Worker(path, num_workers))
 
 
 class _Service:

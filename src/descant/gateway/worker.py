@@ -29,6 +29,7 @@ from descant.schema.errors import InvalidConfig, LedgerUnavailable
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
+_LAST_WORDS_S = 2.0
 _SEED_S = 60.0
 """Redis may have begun anew: its limits learn again so often what the books say was spent."""
 _PATH_OF = {operation: path for path, operation in PATHS.items()}
@@ -99,8 +100,13 @@ class Worker:
         start = RequestStart(call.id, call.operation, path, call.caller.tenant, parent)
         return self.lasting.tracing.begin(start)
 
+    def reload_soon(self) -> None:
+        """Read the file again, though nothing seems to have changed."""
+        self._begin(self.reload())
+
     async def stop(self) -> None:
-        """Close everything; requests are over by now."""
+        """Close everything; requests are over by now, or were broken off and are written down."""
+        await self.drain.finish(_LAST_WORDS_S)
         tasks = [*self._tasks, *([] if self._polling is None else [self._polling])]
         for task in tasks:
             task.cancel()

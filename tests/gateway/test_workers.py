@@ -1,0 +1,184 @@
+"""Several worker processes with one Redis: they count together, and one that dies leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from benchmarks.gateway.mock import MockUpstream
+
+from tests.gateway.limits.redis_server import RedisServer
+from tests.gateway.many_workers import NUM_WORKERS, ManyWorkers, many_workers
+from tests.gateway.mock_upstream import mock_upstream
+from tests.gateway.running import CHAT, SECRET, Asking, read_lines, running, write_file
+
+pytestmark = pytest.mark.anyio
+SLOW = {"latency": {"fixed_s": 100.0}}
+QUICK = {"latency": {"fixed_s": 0.0}}
+FREE = "another"
+"""The secret of a key without limits."""
+AS_FREE = {"authorization": f"Bearer {FREE}"}
+_WITHIN_S = 60.0
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    yield server
+    server.kill()
+
+
+@asynccontextmanager
+async def crowd(
+    folder: Path, server: RedisServer, limits: str, **knobs: Any
+) -> AsyncIterator[tuple[ManyWorkers, MockUpstream]]:
+    """Two workers before one mock; the test's key has these limits, the other key none."""
+    more = (
+        f'{limits}\n[keys.free]\nsha256 = "{hashlib.sha256(FREE.encode()).hexdigest()}"\n'
+        f'[state]\nredis = "{server.url}"\nledger = "{folder}/usage.sqlite"\n'
+    )
+    async with mock_upstream(**knobs) as served:
+        path = write_file(folder, served.url, more=more, route="cache_s = 60")
+        async with many_workers(path) as gateway:
+            yield gateway, served.upstream
+
+
+async def until_status(gateway: ManyWorkers, status: int, text: str = "Hello") -> None:
+    async with asyncio.timeout(_WITHIN_S):
+        while True:
+            if await gateway.ask_anew(text) == status:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_workers_share_limits_and_answers(tmp_path: Path, redis_server: RedisServer) -> None:
+    limit = 200
+    async with crowd(tmp_path, redis_server, f"tokens_per_minute = {limit}") as (gateway, mock):
+        first, second = gateway.pids()
+        for pid in (first, second):
+            with gateway.only(pid):
+                body: Mapping[str, Any] = {"temperature": 0, "headers": AS_FREE}
+                assert await gateway.ask_anew("Cached", **body) == 200
+        assert mock.counts.requests == 1
+        async with aiohttp.ClientSession() as client:
+            asking = Asking(gateway.url, client)
+            answers = await asyncio.gather(*(asking.chat(f"Hello {i}") for i in range(50)))
+        taken = [answer.json["usage"]["total_tokens"] for answer in answers if answer.status == 200]
+        assert 0 < sum(taken) <= limit + max(taken)
+        assert Counter(answer.status for answer in answers).keys() == {200, 429}
+        for pid in (first, second):
+            with gateway.only(pid):
+                assert await gateway.ask_anew(max_tokens=limit) == 429
+        for worker in range(NUM_WORKERS):
+            assert (await gateway.figures(worker))["limits_shared"] == 1
+
+
+async def test_a_killed_worker_leaves_nothing_behind(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with crowd(tmp_path, redis_server, "concurrency = 2", **SLOW) as (gateway, mock):
+        living, dying = gateway.pids()
+        with gateway.only(dying):
+            lost = [asyncio.create_task(gateway.ask_anew(f"Lost {i}")) for i in range(2)]
+            while mock.counts.requests < 2:
+                await asyncio.sleep(0.02)
+        mock.turn(QUICK)
+        seen: list[tuple[int, str]] = []
+        is_over = asyncio.Event()
+
+        async def go_on_asking() -> None:
+            async with aiohttp.ClientSession() as client:
+                asking = Asking(gateway.url, client)
+                while not is_over.is_set():
+                    answer = await asking.chat(f"Hello {len(seen)}", headers=AS_FREE)
+                    seen.append((answer.status, answer.headers["x-request-id"]))
+                    await asyncio.sleep(0.02)
+
+        with gateway.only(living):
+            caller = asyncio.create_task(go_on_asking())
+            while not seen:
+                await asyncio.sleep(0.02)
+            assert await gateway.ask_anew() == 429
+        os.kill(dying, signal.SIGKILL)
+        assert all(
+            isinstance(error, aiohttp.ClientError)
+            for error in await asyncio.gather(*lost, return_exceptions=True)
+        )
+        await until_status(gateway, 200)
+        while living not in (pids := gateway.pids()) or len(pids) < NUM_WORKERS:
+            await asyncio.sleep(0.05)
+        for worker in range(NUM_WORKERS):
+            await gateway.until_figure(worker, "limits_shared", 1)
+        is_over.set()
+        await caller
+        assert {status for status, _ in seen} == {200}
+    ids = Counter(line["id"] for line in read_lines(tmp_path / "usage.sqlite"))
+    assert max(ids.values()) == 1
+    assert {request_id for _, request_id in seen} <= ids.keys()
+
+
+async def test_every_request_is_answered_without_redis(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async def all_workers_are(shared: float) -> None:
+        statuses = set()
+        for worker, pid in enumerate(gateway.pids()):
+            with gateway.only(pid):
+                statuses.add(await gateway.ask_anew(f"Is it {shared}?", max_tokens=worker + 1))
+        assert statuses == {200}
+        for worker in range(NUM_WORKERS):
+            await gateway.until_figure(worker, "limits_shared", shared)
+
+    async with crowd(tmp_path, redis_server, "concurrency = 50") as (gateway, _):
+        await all_workers_are(1)
+        for lose, come_back in (
+            (redis_server.pause, redis_server.go_on),
+            (redis_server.kill, redis_server.start),
+        ):
+            lose()
+            await all_workers_are(0)
+            answers = [gateway.ask_anew(f"Hello {number}") for number in range(20)]
+            assert set(await asyncio.gather(*answers)) == {200}
+            come_back()
+            await all_workers_are(1)
+        assert {(await gateway.figures(n))["limits_losses_total"] for n in (0, 1)} == {2}
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_every_worker_reads_the_file_again_and_ends_in_order(
+    tmp_path: Path, redis_server: RedisServer, is_told: bool
+) -> None:
+    knobs = {"gap_s": 0.3, "least_tokens": 8, "most_tokens": 8}
+    async with crowd(tmp_path, redis_server, "", **knobs) as (gateway, _):
+        first, second = gateway.pids()
+        path = tmp_path / "gateway.toml"
+        before = path.stat()
+        path.write_text(path.read_text().replace('"quality"', '"qualitY"') + "[models.new]\n")
+        if is_told:
+            # As it was, for whoever only looks at it.
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            gateway.process.send_signal(signal.SIGHUP)
+        for pid in (first, second):
+            with gateway.only(pid):
+                await until_changed(gateway)
+        headers = {"authorization": f"Bearer {SECRET}"}
+        body = {"model": "polite", "stream": True, "max_tokens": 8, "messages": []}
+        with gateway.only(second):
+            response = await gateway.client.post(gateway.url + CHAT, json=body, headers=headers)
+        assert await response.content.readline()
+        gateway.process.send_signal(signal.SIGTERM)
+        refused = await until_stopping(gateway)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        assert (await response.read()).endswith(b"data: [DONE]\n\n")
+        assert await asyncio.to_thread(gateway.process.wait, _WITHIN_S) == 0
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await gateway.ask_anew()
