@@ -14,18 +14,19 @@ from typing import Any
 
 import aiohttp
 import pytest
+import redis
 from benchmarks.gateway.mock import MockUpstream
 
 from tests.gateway.limits.redis_server import RedisServer
 from tests.gateway.many_workers import NUM_WORKERS, ManyWorkers, many_workers
 from tests.gateway.mock_upstream import mock_upstream
-from tests.gateway.running import CHAT, SECRET, Asking, read_lines, running, write_file
+from tests.gateway.running import CHAT, SECRET, Answer, Asking, read_lines, running, write_file
 
 pytestmark = pytest.mark.anyio
 SLOW = {"latency": {"fixed_s": 100.0}}
 QUICK = {"latency": {"fixed_s": 0.0}}
 FREE = "another"
-"""The secret of a key without limits."""
+"""The secret of a key whose limit nothing here reaches."""
 AS_FREE = {"authorization": f"Bearer {FREE}"}
 _WITHIN_S = 60.0
 
@@ -41,9 +42,9 @@ def redis_server() -> Iterator[RedisServer]:
 async def crowd(
     folder: Path, server: RedisServer, limits: str, **knobs: Any
 ) -> AsyncIterator[tuple[ManyWorkers, MockUpstream]]:
-    """Two workers before one mock; the test's key has these limits, the other key none."""
+    """Two workers before one mock; the test's key has these limits, the other key room."""
     more = (
-        f'{limits}\n[keys.free]\nsha256 = "{hashlib.sha256(FREE.encode()).hexdigest()}"\n'
+        f'{limits}\n[keys.free]\nsha256 = "{hashlib.sha256(FREE.encode()).hexdigest()}"\nconcurrency = 50\n'
         f'[state]\nredis = "{server.url}"\nledger = "{folder}/usage.sqlite"\n'
     )
     async with mock_upstream(**knobs) as served:
@@ -78,8 +79,28 @@ async def test_workers_share_limits_and_answers(tmp_path: Path, redis_server: Re
         for pid in (first, second):
             with gateway.only(pid):
                 assert await gateway.ask_anew(max_tokens=limit) == 429
-        for worker in range(NUM_WORKERS):
-            assert (await gateway.figures(worker))["limits_shared"] == 1
+        await go_on_without(redis_server, gateway)
+
+
+async def go_on_without(server: RedisServer, gateway: ManyWorkers) -> None:
+    """Stop Redis and let it go on, kill it and start it anew: every request is answered."""
+    await all_workers_are(1, gateway)
+    for lose, come_back in ((server.pause, server.go_on), (server.kill, server.start)):
+        lose()
+        await all_workers_are(0, gateway)
+        answers = [gateway.ask_anew(f"Hello {n}", headers=AS_FREE) for n in range(20)]
+        assert set(await asyncio.gather(*answers)) == {200}
+        come_back()
+        await all_workers_are(1, gateway)
+    assert {(await gateway.figures(n))["limits_losses_total"] for n in (0, 1)} == {2}
+
+
+async def all_workers_are(shared: float, gateway: ManyWorkers) -> None:
+    for pid in gateway.pids():
+        with gateway.only(pid):
+            assert await gateway.ask_anew(f"Is it {shared}?", headers=AS_FREE) == 200
+    for worker in range(NUM_WORKERS):
+        await gateway.until_figure(worker, "limits_shared", shared)
 
 
 async def test_a_killed_worker_leaves_nothing_behind(
@@ -126,59 +147,73 @@ async def test_a_killed_worker_leaves_nothing_behind(
     assert {request_id for _, request_id in seen} <= ids.keys()
 
 
-async def test_every_request_is_answered_without_redis(
+async def test_every_worker_reads_the_file_again_and_ends_in_order(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
-    async def all_workers_are(shared: float) -> None:
-        statuses = set()
-        for worker, pid in enumerate(gateway.pids()):
-            with gateway.only(pid):
-                statuses.add(await gateway.ask_anew(f"Is it {shared}?", max_tokens=worker + 1))
-        assert statuses == {200}
-        for worker in range(NUM_WORKERS):
-            await gateway.until_figure(worker, "limits_shared", shared)
-
-    async with crowd(tmp_path, redis_server, "concurrency = 50") as (gateway, _):
-        await all_workers_are(1)
-        for lose, come_back in (
-            (redis_server.pause, redis_server.go_on),
-            (redis_server.kill, redis_server.start),
-        ):
-            lose()
-            await all_workers_are(0)
-            answers = [gateway.ask_anew(f"Hello {number}") for number in range(20)]
-            assert set(await asyncio.gather(*answers)) == {200}
-            come_back()
-            await all_workers_are(1)
-        assert {(await gateway.figures(n))["limits_losses_total"] for n in (0, 1)} == {2}
-
-
-@pytest.mark.parametrize("is_told", [True, False])
-async def test_every_worker_reads_the_file_again_and_ends_in_order(
-    tmp_path: Path, redis_server: RedisServer, is_told: bool
-) -> None:
-    knobs = {"gap_s": 0.3, "least_tokens": 8, "most_tokens": 8}
-    async with crowd(tmp_path, redis_server, "", **knobs) as (gateway, _):
+    knobs = {"gap_s": 0.4, "least_tokens": 10, "most_tokens": 10}
+    async with crowd(tmp_path, redis_server, 'models = ["*"]', **knobs) as (gateway, _):
         first, second = gateway.pids()
         path = tmp_path / "gateway.toml"
-        before = path.stat()
-        path.write_text(path.read_text().replace('"quality"', '"qualitY"') + "[models.new]\n")
-        if is_told:
-            # As it was, for whoever only looks at it.
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-            gateway.process.send_signal(signal.SIGHUP)
-        for pid in (first, second):
-            with gateway.only(pid):
-                await until_changed(gateway)
+        rewrite_unseen(path, '"*"]', '"x"]')
+        gateway.process.send_signal(signal.SIGHUP)
+        for status in (404, 200):
+            for pid in (first, second):
+                with gateway.only(pid):
+                    await until_status(gateway, status)
+            path.write_text(path.read_text().replace('"x"]', '"*"]'))
         headers = {"authorization": f"Bearer {SECRET}"}
-        body = {"model": "polite", "stream": True, "max_tokens": 8, "messages": []}
+        message = {"role": "user", "content": "Hello"}
+        body = {"model": "polite", "stream": True, "max_tokens": 10, "messages": [message]}
         with gateway.only(second):
             response = await gateway.client.post(gateway.url + CHAT, json=body, headers=headers)
         assert await response.content.readline()
         gateway.process.send_signal(signal.SIGTERM)
-        refused = await until_stopping(gateway)
-        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        assert (await until_refused(gateway)).headers["retry-after"] == "5"
         assert (await response.read()).endswith(b"data: [DONE]\n\n")
         assert await asyncio.to_thread(gateway.process.wait, _WITHIN_S) == 0
         with pytest.raises(aiohttp.ClientConnectorError):
             await gateway.ask_anew()
+
+
+def rewrite_unseen(path: Path, old: str, new: str) -> None:
+    """Change a file so that nobody sees it who looks at its times and size alone."""
+    before = path.stat()
+    path.write_text(path.read_text().replace(old, new))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+async def until_refused(gateway: ManyWorkers) -> Answer:
+    async with asyncio.timeout(_WITHIN_S):
+        while True:
+            try:
+                async with aiohttp.ClientSession() as client:
+                    answer = await Asking(gateway.url, client).chat()
+            except aiohttp.ClientError:
+                continue  # It came to a worker that was just leaving.
+            if answer.status == 503:
+                return answer
+
+
+async def test_a_wiped_redis_learns_again_what_was_spent(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("descant.gateway.worker._SEED_S", 0.05)
+    more = (
+        f'money_per_day = 1.0\n[state]\nredis = "{redis_server.url}"\n'
+        f'ledger = "{tmp_path}/usage.sqlite"\n'
+    )
+    async with mock_upstream() as served:
+        path = write_file(tmp_path, served.url, more=more)
+        path.write_text(path.read_text().replace("priority", "write_price = 240000.0\npriority"))
+        async with running(path) as gateway:
+            # A completion of 4 tokens costs nearly all there is.
+            assert (await gateway.chat()).status == 200
+            assert (await gateway.chat()).status == 429
+            with redis.Redis.from_url(redis_server.url) as store:
+                store.flushall()
+                async with asyncio.timeout(_WITHIN_S):
+                    while not store.hget("{descant}:key:team:m", "day:spent"):
+                        await asyncio.sleep(0.02)
+            answer = await gateway.chat()
+    assert answer.status == 429
+    assert "money a day" in answer.json["error"]["message"]

@@ -40,8 +40,8 @@ _MOST_REMEMBERED = 4096
 class RedisSettings:
     """How Redis is asked."""
 
-    answer_s: float = 0.05
-    """The longest that anyone waits for a Redis that does not answer."""
+    answer_s: float = 0.2
+    """The longest that anyone waits for a Redis that does not answer: once, until it is back."""
     lease_s: float = LEASE_S
     """When what a request holds comes back though nobody said that it is done."""
     silence_s: float = 5.0
