@@ -35,7 +35,7 @@ class ManyWorkers(Asking):
     def pids(self) -> list[int]:
         """Return the workers' process ids."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split() if _is_worker(int(pid))]
+        return [int(pid) for pid in children.split() if is_worker(int(pid))]
 
     @contextmanager
     def only(self, pid: int) -> Iterator[None]:
@@ -109,7 +109,8 @@ def _start(file: Path, client: aiohttp.ClientSession) -> ManyWorkers:
     return ManyWorkers(f"http://127.0.0.1:{port}", client, process, metrics_port, log)
 
 
-def _is_worker(pid: int) -> bool:
+def is_worker(pid: int) -> bool:
+    """Return whether this process is there and serves."""
     try:
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:

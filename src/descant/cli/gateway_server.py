@@ -16,8 +16,8 @@ import uvicorn
 from descant.cli.draining_server import DrainingServer
 from descant.gateway import Gateway, GuardedProtocol, Worker
 
-_LAST_WORDS_S = 2
-"""Of what is broken off when the time to drain is over: to settle, and to be written down."""
+_FLUSH_S = 1
+"""For last bytes on their way; what still runs then is broken off."""
 _TICKS_A_SECOND = 10
 
 
@@ -45,7 +45,7 @@ class Serving:
             timeout_keep_alive=75,
             server_header=False,
             date_header=True,
-            timeout_graceful_shutdown=_LAST_WORDS_S,
+            timeout_graceful_shutdown=_FLUSH_S,
             log_level="info",
         )
 
@@ -57,6 +57,14 @@ class GatewayServer(DrainingServer):
         self._worker = Worker(serving.file, serving.num_workers)
         config = serving.config(Gateway(self._worker))
         super().__init__(config, self._worker.drain, serving.drain_s)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal; at the second break off, and write down, what runs; then end."""
+        if self._worker.drain.is_draining and not self.should_exit:
+            self.should_exit = True
+            self.config.timeout_graceful_shutdown = 0
+        else:
+            super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin; until then the file is about to be read anyway."""
@@ -79,7 +87,7 @@ class SupervisedServer(GatewayServer):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin; SIGQUIT is the supervisor's second word."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGQUIT, self._end_at_once)
+        loop.add_signal_handler(signal.SIGQUIT, super().handle_exit, signal.SIGQUIT, None)
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -101,9 +109,6 @@ class SupervisedServer(GatewayServer):
             except BrokenPipeError:
                 self.handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)
-
-    def _end_at_once(self) -> None:
-        self.should_exit = self.force_exit = True
 
 
 def serve_supervised(serving: Serving, listener: socket.socket, link: Connection) -> None:

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -33,12 +33,17 @@ class _Child:
     started_s: float
     heard_s: float | None = None
     """None: it does not serve yet."""
+    unsaid: list[signal.Signals] = field(default_factory=list)
+    """What it is told once it serves: before, it does not know the words."""
 
-    def listen(self, now_s: float) -> None:
+    def attend(self, now_s: float) -> None:
+        """Hear what it said, and say what waits."""
         while self.link.poll():
             if not os.read(self.link.fileno(), 4096):
-                return
+                return  # It is gone.
             self.heard_s = now_s
+        while self.heard_s is not None and self.unsaid:
+            self.tell(self.unsaid.pop(0))
 
     def is_stuck(self, now_s: float) -> bool:
         return self.heard_s is not None and now_s - self.heard_s > _MOST_SILENT_S
@@ -133,13 +138,11 @@ class Supervisor:
 
     def _tell_all(self, word: signal.Signals) -> None:
         for child in self._children:
-            # Whoever does not serve yet reads the file anyway, and does not know the word.
-            if child.heard_s is not None:
-                child.tell(word)
+            child.unsaid.append(word)
 
     def _look_after(self, child: _Child) -> None:
         now_s = self._clock()
-        child.listen(now_s)
+        child.attend(now_s)
         self._has_begun |= child.heard_s is not None
         if child.process.is_alive():
             if child.is_stuck(now_s) or self._is_late(now_s):

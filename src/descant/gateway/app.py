@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -121,6 +122,9 @@ class _Service:
                 await self._deliver(reply, send)
         except ClientGone:
             entry.outcome, entry.status = "cancelled", 499
+        except asyncio.CancelledError:
+            # Only a server whose time to end is over cancels a request.
+            await self._refuse(_stopping(), send)
         except DescantError as error:
             await self._refuse(error, send)
         except Exception:
