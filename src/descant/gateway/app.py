@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -99,11 +98,6 @@ class Gateway:
             await _Service(worker, settings, call, headers, timings).run(receive, send)
 
 
-def create_app(path: Path, num_workers: int) -> Gateway:
-    """Return the app of one of several workers."""
-    return Gateway(Worker(path, num_workers))
-
-
 class _Service:
     """One call from its limits to its last byte and its line in the books."""
 
@@ -133,6 +127,9 @@ class _Service:
                 await self._deliver(reply, send)
         except ClientGone:
             entry.outcome, entry.status = "cancelled", 499
+        except asyncio.CancelledError:
+            # Only a server whose time to end is over cancels a request.
+            await self._refuse(_stopping(), send)
         except DescantError as error:
             await self._refuse(error, send)
         except Exception:

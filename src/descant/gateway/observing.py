@@ -10,12 +10,14 @@ from descant.gateway.books import Entry
 from descant.gateway.config import GatewayConfig
 from descant.gateway.lasting import Lasting
 from descant.gateway.ledger import UsageRecord
+from descant.gateway.limits import SharedLimits
 from descant.gateway.settings import Settings
 from descant.gateway.watching import (
     GatewayMetrics,
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SharingFigures,
     UpstreamFigures,
 )
 
@@ -33,6 +35,8 @@ class Observing:
         self._num_seen = 0
         if lasting.ledger is not None:
             self.metrics.watch_ledger(self._ledger)
+        if isinstance(limits := lasting.limits, SharedLimits):
+            self.metrics.watch_sharing(lambda: SharingFigures(limits.is_shared, limits.losses))
 
     def watch(self, settings: Callable[[], Settings]) -> None:
         """Tell where the upstreams of the settings in force stand."""

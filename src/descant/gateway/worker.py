@@ -25,10 +25,13 @@ from descant.gateway.watching import (
     worker_port,
 )
 from descant.monitoring import Drain, watch_loop
-from descant.schema.errors import DescantError, InvalidConfig
+from descant.schema.errors import DescantError, InvalidConfig, LedgerUnavailable
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
+_LAST_WORDS_S = 2.0
+_SEED_S = 60.0
+"""Redis may have begun anew: its limits learn again so often what the books say was spent."""
 _PATH_OF = {operation: path for path, operation in PATHS.items()}
 
 
@@ -77,6 +80,7 @@ class Worker:
         self.observing.watch(lambda: self.settings)
         self._begin(watch_loop(self.observing.metrics.observe_loop_lag))
         self._begin(self._follow(seen))
+        self._begin(self._keep_seeding(config))
 
     @property
     def observing(self) -> Observing:
@@ -96,8 +100,13 @@ class Worker:
         start = RequestStart(call.id, call.operation, path, call.caller.tenant, parent)
         return self.lasting.tracing.begin(start)
 
+    def reload_soon(self) -> None:
+        """Read the file again, though nothing seems to have changed."""
+        self._begin(self.reload())
+
     async def stop(self) -> None:
-        """Close everything; requests are over by now."""
+        """Close everything; requests are over by now, or were broken off and are written down."""
+        await self.drain.finish(_LAST_WORDS_S)
         tasks = [*self._tasks, *([] if self._polling is None else [self._polling])]
         for task in tasks:
             task.cancel()
@@ -138,9 +147,20 @@ class Worker:
             now = _version(self._path)
             if now != seen:
                 seen = now
-                await self._reload()
+                await self.reload()
 
-    async def _reload(self) -> None:
+    async def _keep_seeding(self, config: GatewayConfig) -> None:
+        if config.state.redis is None:
+            return
+        while True:
+            await asyncio.sleep(_SEED_S)
+            try:
+                await self.lasting.seed(self.settings.config)
+            except LedgerUnavailable as error:
+                _log.warning("What was spent cannot be learned now: %s", error)
+
+    async def reload(self) -> None:
+        """Read the file again; a version that is wrong is reported, and changes nothing."""
         former = self._settings
         try:
             config = load_gateway_config(self._path)

@@ -40,6 +40,7 @@ class GatewayCollector(Collector):
         yield from self._events()
         yield from self._upstreams()
         yield from self._ledger()
+        yield from self._sharing()
 
     def _requests(self) -> Iterator[Metric]:
         tallies = self._tallies
@@ -153,6 +154,20 @@ class GatewayCollector(Collector):
             [((), ledger.waiting_bytes)],
         )
         yield self._counter("ledger_dropped", "Records lost.", (), [((), ledger.dropped)])
+
+    def _sharing(self) -> Iterator[Metric]:
+        if self._tallies.sharing is None:
+            return
+        sharing = self._tallies.sharing()
+        yield self._gauge(
+            "limits_shared",
+            "1 while all workers count together, 0 while each keeps its part.",
+            (),
+            [((), sharing.is_shared)],
+        )
+        yield self._counter(
+            "limits_losses", "How often Redis was lost.", (), [((), sharing.losses)]
+        )
 
     def _counter(
         self, name: str, meaning: str, labels: Sequence[str], rows: Iterable[Row]

@@ -52,6 +52,16 @@ class UpstreamFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class SharingFigures:
+    """Where limits that all workers share stand."""
+
+    is_shared: bool
+    """Whether all workers count together now; otherwise each keeps its part."""
+    losses: int
+    """How often what they share was lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerFigures:
     """Where the ledger stands."""
 

@@ -19,6 +19,7 @@ from descant.gateway.watching.figures import (
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SharingFigures,
     UpstreamFigures,
 )
 from descant.gateway.watching.tallies import Tallies
@@ -85,3 +86,7 @@ class GatewayMetrics:
     def watch_ledger(self, figures: Callable[[], LedgerFigures]) -> None:
         """Ask where the ledger stands whenever somebody asks for the metrics; from another thread."""
         self._tallies.ledger = figures
+
+    def watch_sharing(self, figures: Callable[[], SharingFigures]) -> None:
+        """Ask where shared limits stand whenever somebody asks for the metrics."""
+        self._tallies.sharing = figures

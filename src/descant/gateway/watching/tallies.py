@@ -7,7 +7,12 @@ from functools import partial
 
 from descant.gateway.call import Usage
 from descant.gateway.watching.bounded import Bounded, Counts, Histogram
-from descant.gateway.watching.figures import KnownNames, LedgerFigures, UpstreamFigures
+from descant.gateway.watching.figures import (
+    KnownNames,
+    LedgerFigures,
+    SharingFigures,
+    UpstreamFigures,
+)
 
 OTHER = "other"
 
@@ -70,3 +75,4 @@ class Tallies:
         self.in_flight = 0
         self.upstreams: Callable[[], Iterable[UpstreamFigures]] = tuple
         self.ledger: Callable[[], LedgerFigures] = partial(LedgerFigures, 0, 0)
+        self.sharing: Callable[[], SharingFigures] | None = None
