@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from descant.gateway.answering import Errand
 from descant.gateway.answers import RawHeaders, error_body, error_headers, send_answer
+from descant.gateway.batch_door import BatchDoor
 from descant.gateway.body import Receive, read_body
 from descant.gateway.books import Entry
 from descant.gateway.cache import StreamRecording
@@ -46,6 +47,7 @@ class Gateway:
     def __init__(self, worker: Worker):
         self._worker = worker
         self._pages = Pages(worker)
+        self._batch_door = BatchDoor(worker)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the process's life and one HTTP request each; websockets are not spoken."""
@@ -55,6 +57,8 @@ class Gateway:
             operation = PATHS.get(scope["path"])
             if operation is not None and scope["method"] == "POST":
                 await self._serve(operation, scope, receive, send)
+            elif scope["path"].startswith(("/v1/files", "/v1/batches")):
+                await self._batch_door.answer(scope, receive, send)
             else:
                 await self._pages.answer(scope, send)
 

@@ -26,3 +26,10 @@ class AzureDialect(OpenAIDialect):
         deployment, version = quote(model, safe=""), quote(self.api_version, safe="")
         place = f"{self.base_path}/openai/deployments/{deployment}"
         return f"{place}{operation.removeprefix('/v1')}?api-version={version}"
+
+    def place(self, path: str) -> str:
+        """Return where what OpenAI has at this path is: of the resource, not of a deployment."""
+        if self.api_version == NEW_SURFACE:
+            return f"{self.base_path}/openai{path}"
+        version = quote(self.api_version, safe="")
+        return f"{self.base_path}/openai{path.removeprefix('/v1')}?api-version={version}"
