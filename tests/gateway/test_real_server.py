@@ -219,3 +219,26 @@ def test_a_file_may_not_ask_for_a_model_that_its_key_may_not_use(chain: Chain) -
     chain.client(OTHER).files.create(file=batch_file("polite"), purpose="batch")
     assert len(names()) == len(before) + 1
     assert all(re.fullmatch("([0-9a-f]{32}[.])questions.jsonl|batch_.*", name) for name in names())
+
+
+def test_a_schema_and_a_tool_pass_as_they_are(chain: Chain) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"mood": {"enum": ["bad", "good"]}},
+        "required": ["mood"],
+        "additionalProperties": False,
+    }
+    asked: dict[str, Any] = {"model": "polite", "messages": CHAT, "temperature": 0}
+    shaped = chain.client().chat.completions.create(
+        **asked,
+        max_tokens=60,
+        response_format={"type": "json_schema", "json_schema": {"name": "m", "schema": schema}},
+    )
+    assert json.loads(shaped.choices[0].message.content)["mood"] in ("bad", "good")
+    tool = {"type": "function", "function": {"name": "note", "parameters": schema}}
+    called = chain.client().chat.completions.create(
+        **asked, max_tokens=80, tools=[tool], tool_choice="required"
+    )
+    [call] = called.choices[0].message.tool_calls
+    assert call.function.name == "note"
+    assert json.loads(call.function.arguments)["mood"] in ("bad", "good")

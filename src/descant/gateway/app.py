@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from descant.gateway.books import Entry
 from descant.gateway.cache import StreamRecording
 from descant.gateway.call import PATHS, Call, Operation
 from descant.gateway.connection import Connection
+from descant.gateway.dialects.azure import openai_path
 from descant.gateway.exchange import AnyReply
 from descant.gateway.intake import client_id
 from descant.gateway.ledger import Outcome
@@ -54,6 +56,8 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
+            if scope["path"].startswith("/openai/"):
+                scope = {**scope, "path": openai_path(scope["path"])}
             operation = PATHS.get(scope["path"])
             if operation is not None and scope["method"] == "POST":
                 await self._serve(operation, scope, receive, send)
@@ -93,7 +97,7 @@ class Gateway:
             return
         except DescantError as error:
             worker.observing.metrics.count_refusal(error.code)
-            await send_error(send, error, [])
+            await send_error(send, error, [(b"x-request-id", uuid.uuid4().hex.encode())])
             return
         with worker.drain.running():
             await _Service(worker, settings, call, headers, timings).run(receive, send)

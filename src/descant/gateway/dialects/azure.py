@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -10,6 +11,18 @@ from descant.gateway.dialects.openai import PATH_OF, OpenAIDialect
 
 NEW_SURFACE = "v1"
 """The `api_version` under which Azure answers at OpenAI's own paths."""
+
+
+_DEPLOYMENT = re.compile(r"/deployments/[^/]+(/.+)")
+
+
+def openai_path(path: str) -> str:
+    """Return OpenAI's path for one that an Azure client asks for; the model is in the body as well."""
+    rest = path.removeprefix("/openai")
+    if rest.startswith("/v1/"):
+        return rest
+    found = _DEPLOYMENT.fullmatch(rest)
+    return "/v1" + (found[1] if found else rest)
 
 
 @dataclass(frozen=True)
