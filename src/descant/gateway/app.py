@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from descant.gateway.answering import Errand
-from descant.gateway.answers import RawHeaders, send_answer, send_error
+from descant.gateway.answers import RawHeaders, error_body, send_answer, send_error
+from descant.gateway.batch_door import BatchDoor
 from descant.gateway.body import Body, Receive
 from descant.gateway.books import Entry
 from descant.gateway.cache import StreamRecording
 from descant.gateway.call import PATHS, Call, Operation
 from descant.gateway.connection import Connection
+from descant.gateway.dialects.azure import openai_path
 from descant.gateway.intake import client_id
 from descant.gateway.ledger import Outcome
 from descant.gateway.pages import Pages
@@ -46,6 +49,7 @@ class Gateway:
     def __init__(self, worker: Worker):
         self._worker = worker
         self._pages = Pages(worker)
+        self._batch_door = BatchDoor(worker)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the process's life and one HTTP request each; websockets are not spoken."""
@@ -53,9 +57,13 @@ class Gateway:
             scope["state"]["bounds"] = lambda: self._worker.settings.config.server
             await self._live(receive, send)
         elif scope["type"] == "http":
+            if scope["path"].startswith("/openai/"):
+                scope = {**scope, "path": openai_path(scope["path"])}
             operation = PATHS.get(scope["path"])
             if operation is not None and scope["method"] == "POST":
                 await self._serve(operation, scope, receive, send)
+            elif scope["path"].startswith(("/v1/files", "/v1/batches")):
+                await self._batch_door.answer(scope, receive, send)
             else:
                 await self._pages.answer(scope, send)
 
@@ -256,10 +264,11 @@ async def _refuse_early(send: Send, error: DescantError, body: Body) -> None:
     async def send_part(message: Mapping[str, Any]) -> None:
         await send({**message, "more_body": True})
 
+    headers = [(b"x-request-id", uuid.uuid4().hex.encode())]
     if body.is_whole:
-        await send_error(send, error, [])
+        await send_error(send, error, headers)
         return
-    await send_error(send_part, error, [])
+    await send_error(send_part, error, headers)
     await body.discard()
     await send({"type": "http.response.body", "body": b""})
 

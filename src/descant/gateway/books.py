@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from descant.gateway.call import Call, Usage
+from descant.gateway.batches import ModelUsage
+from descant.gateway.call import Call, Caller, Usage
 from descant.gateway.ledger import Ledger, Outcome, UsageRecord
 from descant.gateway.limits import Amounts, Claim, Limits, Refusal, Reservation
 from descant.gateway.reply import Tally
@@ -27,6 +28,17 @@ class Entry:
     admitted_s: float | None = None
     """When the limits had let it pass."""
     limit_headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Who fetched the output of a batch, whole."""
+
+    caller: Caller
+    upstream: Upstream
+    file_id: str
+    """The upstream's."""
+    price_share: float
 
 
 class Books:
@@ -54,7 +66,7 @@ class Books:
             held = await self._limits.reserve(claims, most)
             entry.limit_headers = held.headers()
             if isinstance(held, Refusal):
-                raise LimitReached(_words(held), held.wait_s)
+                raise limit_reached(held)
             entry.reservation = held
         entry.admitted_s = self._clock()
         entry.tally.mark("limit")
@@ -92,6 +104,32 @@ class Books:
         usage = tally.usage or Usage()
         record = self._record(entry, usage, self._money_nano(tally, usage, fleet))
         self._ledger.write(replace(record, kind="shadow"))
+
+    def note_batch(self, fetch: Fetch, found: Sequence[ModelUsage]) -> None:
+        """Write down what a batch took: a line a model, and once, however often its output is fetched.
+
+        Limits and budgets do not learn of it while this gateway runs; at its next start budgets do.
+        """
+        if self._ledger is None:
+            return
+        for part, each in enumerate(found):
+            money_nano = round(fetch.upstream.prices.money_nano(each.usage) * fetch.price_share)
+            self._ledger.write(
+                UsageRecord(
+                    f"batch:{fetch.upstream.name}:{fetch.file_id}",
+                    self._wall_clock(),
+                    fetch.caller.tenant,
+                    fetch.caller.key,
+                    "batches",
+                    each.model,
+                    "ok",
+                    200,
+                    each.usage,
+                    money_nano,
+                    upstream=fetch.upstream.name,
+                    part=part,
+                )
+            )
 
     def _money_nano(self, tally: Tally, usage: Usage, fleet: Mapping[str, Upstream]) -> int:
         if tally.money_nano is not None:
@@ -139,6 +177,11 @@ class Books:
             None if tally.first_byte_s is None else tally.first_byte_s - admitted_s,
             now_s - call.received_s,
         )
+
+
+def limit_reached(refusal: Refusal) -> LimitReached:
+    """Return what a caller is told whose limits have no room."""
+    return LimitReached(_words(refusal), refusal.wait_s)
 
 
 def _words(refusal: Refusal) -> str:

@@ -35,6 +35,10 @@
     [tenants.quality]
     money_per_month = 50.0
 
+    [batches]                                 # /v1/files and /v1/batches
+    upstream = "own"
+    secret_env = "DESCANT_BATCHES_SECRET"     # 32 characters or more
+
 Keys are stored as hashes only (``printf %s "$SECRET" | sha256sum``).
 """
 
@@ -190,6 +194,23 @@ class KeyConfig(LimitConfig):
 
 
 @dataclass(frozen=True)
+class BatchesConfig:
+    """Files and batches of one upstream, for many tenants."""
+
+    upstream: str
+    secret_env: str
+    """The environment variable with the secret that ids are tagged with; another secret, other ids."""
+    keys: tuple[str, ...] = ("*",)
+    """Names and globs of the keys that may use them."""
+    max_upload_bytes: Positive = 200_000_000
+    max_line_bytes: Positive = 1_000_000
+    upload_pause_s: PositiveSeconds = 30.0
+    """The longest silence within an upload."""
+    price_share: Price = 1.0
+    """What a token costs in a batch, as a share of the upstream's price; hosted ones take half."""
+
+
+@dataclass(frozen=True)
 class StateConfig:
     """Where what outlives a request is kept."""
 
@@ -216,18 +237,15 @@ class GatewayConfig:
     """Limits of a model or adapter, whoever asks."""
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
+    batches: BatchesConfig | None = None
     state: StateConfig = StateConfig()
 
     def __post_init__(self) -> None:
+        if self.batches is not None:
+            self._check_upstream(self.batches.upstream, "[batches]", "batches.upstream")
         for name, route in self.routes.items():
             for upstream in route.upstreams:
-                if upstream not in self.upstreams:
-                    known = ", ".join(self.upstreams)
-                    raise InvalidConfig(
-                        f"route {name!r} names the upstream {upstream!r}, which is not there.",
-                        field="routes",
-                        remedy=f"Upstreams: {known}.",
-                    )
+                self._check_upstream(upstream, f"route {name!r}", "routes")
             for model in (route.canary_model, route.shadow_model):
                 if model is not None and not any(fnmatchcase(model, glob) for glob in self.routes):
                     raise InvalidConfig(
@@ -235,6 +253,14 @@ class GatewayConfig:
                         field="routes",
                         remedy=f'Add [routes."{model}"].',
                     )
+
+    def _check_upstream(self, upstream: str, place: str, field: str) -> None:
+        if upstream not in self.upstreams:
+            raise InvalidConfig(
+                f"{place} names the upstream {upstream!r}, which is not there.",
+                field=field,
+                remedy=f"Upstreams: {', '.join(self.upstreams)}.",
+            )
 
 
 def load_gateway_config(path: Path) -> GatewayConfig:

@@ -61,7 +61,7 @@ class Intake:
         body = _parsed(raw)
         model = _model(operation, body)
         if operation == "scores":
-            _check_indicators(body, caller)
+            check_indicators(body, caller)
         elif not caller.may_use(model):
             # In the words used where there is none: who may not use it need not learn of it.
             raise no_such_model(model)
@@ -124,7 +124,13 @@ def _is_stream(body: Mapping[str, Any]) -> bool:
     raise InputError("stream is true or false.", field="stream")
 
 
-def _check_indicators(body: Mapping[str, Any], caller: Caller) -> None:
+def check_indicators(body: Mapping[str, Any], caller: Caller) -> None:
+    """Let pass what asks for indicators that are open to the caller alone.
+
+    Raises:
+        InputError: it names none, and some are not open.
+        ModelNotFound: it names one that is not.
+    """
     named = body.get("indicators")
     if named is None:
         if "*" not in caller.models:

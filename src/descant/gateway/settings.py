@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from descant.gateway.answering import Answering
+from descant.gateway.batches import Desk, open_desk
 from descant.gateway.caching import Caching
 from descant.gateway.cascading import Cascading, ready_cascades
 from descant.gateway.claims import Claims
@@ -28,6 +29,9 @@ class Settings:
     intake: Intake
     answering: Answering
     router: Router
+    claims: Claims
+    desk: Desk | None
+    """Where files and batches are asked for; None where there are none."""
 
     @classmethod
     def of(
@@ -50,6 +54,8 @@ class Settings:
         means = Means(fleet, router, lasting.limits, lasting.patience, lasting.clock)
         caching = Caching(lasting.answers, lasting.flights, lasting.clock, lasting.wall_clock)
         cascading = Cascading(cascades, Exchange(means), fleet)
-        answering = Answering(means, Claims(config), lasting.books, caching, cascading)
+        claims = Claims(config)
+        answering = Answering(means, claims, lasting.books, caching, cascading)
         intake = Intake(config.server, keys, lasting.estimator, lasting.clock)
-        return cls(config, fleet, keys, intake, answering, router)
+        desk = open_desk(config, fleet, environment, lasting.wall_clock)
+        return cls(config, fleet, keys, intake, answering, router, claims, desk)

@@ -11,6 +11,7 @@ from pathlib import Path
 from aiohttp.web import AppRunner
 
 from descant.gateway.call import PATHS, Call
+from descant.gateway.catalogue import Catalogue
 from descant.gateway.config import GatewayConfig, load_gateway_config
 from descant.gateway.fleet import Fleet
 from descant.gateway.lasting import Lasting
@@ -51,6 +52,7 @@ class Worker:
         self._settings: Settings | None = None
         self._observing: Observing | None = None
         self._scraped: AppRunner | None = None
+        self.catalogue = Catalogue()
 
     @property
     def lasting(self) -> Lasting:
@@ -195,7 +197,10 @@ class Worker:
         self._settings = Settings.of(config, self.lasting, self._environment, fleet)
         if self._polling is not None:
             self._polling.cancel()
-        self._polling = asyncio.ensure_future(self._poll(self._settings.fleet))
+        self._polling = asyncio.ensure_future(self._watch(self._settings.fleet))
+
+    async def _watch(self, fleet: Fleet) -> None:
+        await asyncio.gather(self._poll(fleet), self.catalogue.follow(fleet))
 
     async def _poll(self, fleet: Fleet) -> None:
         polled = [name for name, upstream in fleet.items() if upstream.config.poll_metrics]

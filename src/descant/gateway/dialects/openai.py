@@ -55,6 +55,10 @@ class OpenAIDialect:
         del model
         return self.base_path + PATH_OF[call.operation]
 
+    def place(self, path: str) -> str:
+        """Return where what OpenAI has at this path is."""
+        return self.base_path + path
+
     def answer(self, call: Call, body: bytes) -> Answered:
         """Return the same bytes, with the usage they tell."""
         document = parse_object(body)
@@ -84,7 +88,7 @@ def request_headers(call: Call, own: Mapping[str, str]) -> dict[str, str]:
 
 
 def _body(call: Call, model: str) -> bytes:
-    _refuse_lookalikes(call.body)
+    refuse_lookalikes(call.body)
     body = _adjusted(call, model)
     if body is call.body and _is_unambiguous(call):
         return call.raw
@@ -121,7 +125,7 @@ def _is_unambiguous(call: Call) -> bool:
     return all(call.raw.count(b'"%s"' % key.encode(errors="replace")) == 1 for key in call.body)
 
 
-def _refuse_lookalikes(body: Mapping[str, Any]) -> None:
+def refuse_lookalikes(body: Mapping[str, Any]) -> None:
     """Refuse ``Model`` beside ``model``: some servers read keys in either case."""
     for key in body:
         if key not in _DECIDED and key.casefold() in _DECIDED:
