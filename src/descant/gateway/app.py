@@ -221,6 +221,7 @@ class _Service:
             headers.append(
                 (b"x-descant-cascade", quote(", ".join(entry.tally.stages), safe=" ,/:@").encode())
             )
+        headers += entry.tally.cache_headers()
         if entry.tally.upstream is not None:
             headers.append((b"x-descant-upstream", entry.tally.upstream.encode()))
         return headers

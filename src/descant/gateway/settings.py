@@ -16,6 +16,7 @@ from descant.gateway.intake import Intake
 from descant.gateway.key_ring import KeyRing
 from descant.gateway.lasting import Lasting
 from descant.gateway.routing import Router
+from descant.gateway.tiers import Tiers
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,13 @@ class Settings:
         keys = KeyRing(config.keys)
         fleet = Fleet(config.upstreams, environment, lasting.random, former)
         router = Router(config, lasting.memory, lasting.wall_clock)
-        means = Means(fleet, router, lasting.limits, lasting.patience, lasting.clock)
+        means = Means(
+            fleet, router, lasting.limits, lasting.patience, lasting.contents, lasting.clock
+        )
         caching = Caching(lasting.answers, lasting.flights, lasting.clock, lasting.wall_clock)
         cascading = Cascading(config.cascades, Exchange(means), fleet, lasting.clock)
-        answering = Answering(means, Claims(config), lasting.books, caching, cascading)
+        tiers = Tiers(caching, lasting.embeddings, lasting.semantics, lasting.clock)
+        answering = Answering(means, Claims(config), lasting.books, tiers, cascading)
         intake = Intake(config.server, keys, lasting.estimator, lasting.clock)
+        lasting.semantics.adopt(config.routes)
         return cls(config, fleet, keys, intake, answering, router)

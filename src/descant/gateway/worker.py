@@ -12,7 +12,7 @@ from aiohttp.web import AppRunner
 
 from descant.gateway.call import PATHS, Call
 from descant.gateway.config import GatewayConfig, load_gateway_config
-from descant.gateway.fleet import Fleet
+from descant.gateway.contents import follow_contents, followed
 from descant.gateway.lasting import Lasting
 from descant.gateway.observing import Observing
 from descant.gateway.routing import Poller
@@ -25,7 +25,7 @@ from descant.gateway.watching import (
     worker_port,
 )
 from descant.monitoring import Drain, watch_loop
-from descant.schema.errors import InvalidConfig
+from descant.schema.errors import DescantError, InvalidConfig
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
@@ -140,7 +140,7 @@ class Worker:
         try:
             config = load_gateway_config(self._path)
             self._take(config, former)
-        except InvalidConfig as error:
+        except DescantError as error:
             _log.error("The settings read before stay in force: %s", error)
             return
         _log.info("The settings of %s are in force.", self._path)
@@ -163,16 +163,20 @@ class Worker:
         self._settings = Settings.of(config, self.lasting, self._environment, fleet)
         if self._polling is not None:
             self._polling.cancel()
-        self._polling = asyncio.ensure_future(self._poll(self._settings.fleet))
+        self._polling = asyncio.ensure_future(self._poll(self._settings))
 
-    async def _poll(self, fleet: Fleet) -> None:
+    async def _poll(self, settings: Settings) -> None:
+        fleet = settings.fleet
         polled = [name for name, upstream in fleet.items() if upstream.config.poll_metrics]
         memory = self.lasting.memory
 
         async def fetch(name: str) -> str:
             return await fleet[name].metrics()
 
-        await Poller(memory.view, memory.residency, fetch).run(polled)
+        contents = followed(settings.config, fleet)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Poller(memory.view, memory.residency, fetch).run(polled))
+            tasks.create_task(follow_contents(self.lasting.contents, contents))
 
 
 def _version(path: Path) -> tuple[int, ...] | None:

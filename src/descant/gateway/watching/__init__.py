@@ -4,6 +4,7 @@ from descant.gateway.watching.figures import (
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SemanticFigures,
     UpstreamFigures,
 )
 from descant.gateway.watching.metrics import GatewayMetrics
@@ -38,6 +39,7 @@ __all__ = [
     "RequestFigures",
     "RequestSpan",
     "RequestStart",
+    "SemanticFigures",
     "Timings",
     "TraceContext",
     "Tracing",
