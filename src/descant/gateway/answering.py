@@ -88,7 +88,7 @@ class Answering:
         model = means.router.deal(call).model
         upstreams = means.router.route(model).upstreams
         content = means.contents.of(call, model, {name: means.fleet[name] for name in upstreams})
-        return Identity(f"{model} {content}" if model != call.model else content)
+        return Identity(f"{model} {content}" if model != call.model else content, call.prompt)
 
     async def _ask(self, errand: Errand, call: Call, tally: Tally) -> AnyReply:
         if self._cascading.has(call.model):

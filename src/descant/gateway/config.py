@@ -209,10 +209,20 @@ class KeyConfig(LimitConfig):
     """The key's name if absent."""
     models: tuple[str, ...] = ("*",)
     priority: int = 0
+    admin: bool = False
+    """Whether it opens /admin/state and /admin/economy."""
 
     def __post_init__(self) -> None:
         if not self.sha256:
             raise InvalidConfig("is missing.", field="sha256")
+
+
+@dataclass(frozen=True)
+class PromptsConfig:
+    """Prompts that requests may name instead of writing them out."""
+
+    folder: str
+    """Of ``name@version.toml`` files, read with the gateway's file and whenever that changes."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +252,7 @@ class GatewayConfig:
     """Limits of a model or adapter, whoever asks."""
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
+    prompts: PromptsConfig | None = None
     state: StateConfig = StateConfig()
 
     def __post_init__(self) -> None:

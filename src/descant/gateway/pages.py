@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from prometheus_client import generate_latest
 
+from descant.gateway import admin
 from descant.gateway.answers import Send, error_body, error_headers, send_answer
 from descant.gateway.call import PATHS
 from descant.gateway.config import GatewayConfig
@@ -49,7 +50,16 @@ class Pages:
             return 200, generate_latest(self._worker.observing.registry), _METRICS
         if path == "/v1/models":
             return self._models(dict(scope["headers"]))
+        if path in ("/admin/economy", "/admin/state"):
+            return 200, orjson.dumps(self._admin(path, dict(scope["headers"]))), JSON
         raise NotFound(f"There is nothing at {path}.")
+
+    def _admin(self, path: str, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+        worker = self._worker
+        admin.check_admin(worker.settings.keys.caller(headers))
+        if path == "/admin/economy":
+            return admin.economy(worker.lasting)
+        return admin.state(worker.settings, worker.lasting)
 
     def _ready(self) -> tuple[int, bytes, bytes]:
         if self._worker.drain.is_draining:

@@ -32,17 +32,21 @@ class Semantics:
         self._random = random
         self._tiers: dict[str, SemanticTier] = {}
 
-    def adopt(self, routes: Mapping[str, RouteConfig]) -> None:
-        """Follow the routes of these settings.
+    def ready(self, routes: Mapping[str, RouteConfig]) -> dict[str, SemanticTier]:
+        """Return the tiers of these routes; what did not change is as it is.
 
         Raises:
             MissingDependency: a route asks for a tier, and NumPy is not installed.
         """
-        self._tiers = {
+        return {
             name: self._tier(name, route.semantic, route.cache_s)
             for name, route in routes.items()
             if route.semantic is not None
         }
+
+    def adopt(self, tiers: dict[str, SemanticTier]) -> None:
+        """Answer from these alone."""
+        self._tiers = tiers
 
     def of(self, route: str) -> SemanticTier | None:
         """Return the tier of a route; None where it asks for none."""

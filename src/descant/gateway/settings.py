@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from descant.gateway.answering import Answering
 from descant.gateway.caching import Caching
 from descant.gateway.cascading import Cascading
 from descant.gateway.claims import Claims
 from descant.gateway.config import GatewayConfig
+from descant.gateway.economy import PromptLibrary
 from descant.gateway.exchange import Exchange, Means
 from descant.gateway.fleet import Fleet
 from descant.gateway.intake import Intake
@@ -42,7 +44,11 @@ class Settings:
 
         Raises:
             InvalidConfig: something in it cannot be used.
+            MissingDependency: a package that it needs is not installed.
         """
+        # First what may fail: an upstream that is ready holds connections.
+        prompts = _prompts(config)
+        semantic = lasting.semantics.ready(config.routes)
         keys = KeyRing(config.keys)
         fleet = Fleet(config.upstreams, environment, lasting.random, former)
         router = Router(config, lasting.memory, lasting.wall_clock)
@@ -53,6 +59,10 @@ class Settings:
         cascading = Cascading(config.cascades, Exchange(means), fleet, lasting.clock)
         tiers = Tiers(caching, lasting.embeddings, lasting.semantics, lasting.clock)
         answering = Answering(means, Claims(config), lasting.books, tiers, cascading)
-        intake = Intake(config.server, keys, lasting.estimator, lasting.clock)
-        lasting.semantics.adopt(config.routes)
+        intake = Intake(config.server, keys, lasting.estimator, lasting.clock, prompts)
+        lasting.semantics.adopt(semantic)
         return cls(config, fleet, keys, intake, answering, router)
+
+
+def _prompts(config: GatewayConfig) -> PromptLibrary | None:
+    return None if config.prompts is None else PromptLibrary.read(Path(config.prompts.folder))

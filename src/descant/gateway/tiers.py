@@ -72,7 +72,7 @@ class Tiers:
         """
         batch = None if call.is_stream else self._embeddings.split(call, planned.identity)
         if batch is not None:
-            return await self._embed(call, planned.plan, batch, tally, way)
+            return await self._embed(call, planned, batch, tally, way)
         kept = await self._caching.kept(call, planned.plan, tally)
         tally.mark("cache")
         if kept is not None:
@@ -114,9 +114,9 @@ class Tiers:
         return vectors
 
     async def _embed(
-        self, call: Call, plan: CachePlan, batch: EmbeddingBatch, tally: Tally, way: Way
+        self, call: Call, planned: Planned, batch: EmbeddingBatch, tally: Tally, way: Way
     ) -> AnyReply:
-        tally.cache_tier = "embedding"
+        plan, tally.cache_tier = planned.plan, "embedding"
         if not plan.may_read or plan.most_age_s < plan.ttl_s:
             # How old each vector is, is not known.
             batch = batch.anew()
@@ -128,8 +128,8 @@ class Tiers:
         tally.mark("cache")
         rest = _rest(call, batch)
         await way.admit(rest)
-        planned = replace(plan, flight=exact_key(rest, Identity(plan.content)), may_store=False)
-        reply = await self._caching.shared(rest, planned, tally, partial(way.ask, rest))
+        beside = replace(plan, flight=exact_key(rest, planned.identity), may_store=False)
+        reply = await self._caching.shared(rest, beside, tally, partial(way.ask, rest))
         return self._merged(batch, reply, plan)
 
     def _known(self, batch: EmbeddingBatch, tally: Tally) -> WholeReply:

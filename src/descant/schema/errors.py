@@ -306,6 +306,13 @@ class Unauthorized(DescantError):
     http_status = 401
 
 
+class NotAllowed(DescantError):
+    """A key that is known but may not do this."""
+
+    code = "not_allowed"
+    http_status = 403
+
+
 class BodyTooLarge(InputError):
     """More bytes than a request may have."""
 
