@@ -52,6 +52,31 @@ async def test_an_answer_says_whether_it_was_kept_and_how_old_it_is(tmp_path: Pa
     assert "age" not in anew.headers
 
 
+async def test_who_asks_anew_asks_alone_and_what_comes_is_kept(tmp_path: Path) -> None:
+    anew = {"cache-control": "no-cache"}
+    async with fronted(tmp_path, latency={"fixed_s": 0.1}) as (gateway, upstream):
+        await asyncio.gather(*(gateway.chat(temperature=0, headers=anew) for _ in range(2)))
+        assert told(await gateway.chat(temperature=0)) == "hit"
+    assert upstream.counts.requests == 2
+
+
+async def test_what_a_canary_answers_is_kept_apart(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as (gateway, upstream):
+        path = tmp_path / "gateway.toml"
+        await gateway.chat(temperature=0)
+        before = gateway.worker.settings
+        canary = f'{CACHED}\ncanary_model = "next"\ncanary_share = 1.0'
+        path.write_text(path.read_text().replace(CACHED, canary))
+        while gateway.worker.settings is before:
+            await asyncio.sleep(0.05)
+        answers = [await gateway.chat(temperature=0) for _ in range(2)]
+    assert [(told(answer), answer.json["model"]) for answer in answers] == [
+        ("miss", "next"),
+        ("hit", "next"),
+    ]
+    assert upstream.counts.requests == 2
+
+
 async def test_who_reads_a_stream_along_is_told_so(tmp_path: Path) -> None:
     async with fronted(tmp_path, gap_s=0.02) as (gateway, _):
         asked = (gateway.chat(temperature=0, stream=True) for _ in range(2))

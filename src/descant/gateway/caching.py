@@ -90,12 +90,10 @@ class Caching:
             DeadlineExceeded: this caller's time is over.
             DescantError: whatever `ask` raised.
         """
-        if not plan.may_share:
-            return await ask(tally)
         question = _Question(ask, learn, Tally(), asyncio.Event())
-        seat = self._flights.join(
-            plan.flight, partial(self._fly, call, plan, question), call.deadline_s
-        )
+        # Who wants it asked anew rides alone; what that brings is kept like any other.
+        flight = plan.flight if plan.may_share else plan.flight + call.id.encode()
+        seat = self._flights.join(flight, partial(self._fly, call, plan, question), call.deadline_s)
         place = _Place(seat, question, tally)
         try:
             async with asyncio.timeout(call.deadline_s - self._clock()):

@@ -37,6 +37,9 @@ from descant.gateway.shadowing import Shadowing
 from descant.gateway.watching import Tracing, open_tracing
 
 _FLIGHT_BYTES = 4 << 20
+_EMBEDDING_BOUNDS = Bounds(most_bytes=32_000_000)
+_NEAR_BOUNDS = Bounds(most_bytes=16_000_000)
+"""Of answers that all workers share, each keeps those it used last."""
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Lasting:
     patience: Patience = field(default_factory=Patience)
     flights: SingleFlight[ReplyHead] = field(default_factory=lambda: SingleFlight(_FLIGHT_BYTES))
     embeddings: EmbeddingTier = field(
-        default_factory=lambda: EmbeddingTier(Bounds(), time.monotonic)
+        default_factory=lambda: EmbeddingTier(_EMBEDDING_BOUNDS, time.monotonic)
     )
     semantics: Semantics = field(
         default_factory=lambda: Semantics(time.monotonic, random.SystemRandom().random)
@@ -123,5 +126,5 @@ def _stores(redis: str | None, num_workers: int) -> tuple[Limits, AnswerStore]:
 
     client = connect(redis)
     far = RedisStore(client, RedisStoreConfig(), time.monotonic)
-    answers = LayeredStore(LocalStore(Bounds(), time.monotonic), far)
+    answers = LayeredStore(LocalStore(_NEAR_BOUNDS, time.monotonic), far)
     return shared_limits(client, num_workers), answers
