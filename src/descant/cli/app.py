@@ -24,6 +24,7 @@ from descant.cli import (
     data,
     demo,
     distill,
+    economy,
     evaluate,
     gate,
     gateway,
@@ -148,6 +149,7 @@ def build_app() -> typer.Typer:
         serve,
         gateway,
         usage,
+        economy,
         trial,
         adapters,
     ):

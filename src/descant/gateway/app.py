@@ -253,6 +253,9 @@ class _Service:
             headers.append(
                 (b"x-descant-cascade", quote(", ".join(entry.tally.stages), safe=" ,/:@").encode())
             )
+        headers += entry.tally.cache_headers()
+        if self._call.prompt:
+            headers.append((b"x-descant-prompt", self._call.prompt.encode()))
         if entry.tally.upstream is not None:
             headers.append((b"x-descant-upstream", entry.tally.upstream.encode()))
         return headers

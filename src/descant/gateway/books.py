@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from descant.gateway.batches import ModelUsage
 from descant.gateway.call import Call, Caller, Usage
-from descant.gateway.ledger import Ledger, Outcome, UsageRecord
+from descant.gateway.ledger import Kind, Ledger, Outcome, UsageRecord
 from descant.gateway.limits import Amounts, Claim, Limits, Refusal, Reservation
 from descant.gateway.reply import Tally
 from descant.gateway.upstream import Upstream
@@ -98,12 +98,19 @@ class Books:
 
     def note_shadow(self, call: Call, tally: Tally, fleet: Mapping[str, Upstream]) -> None:
         """Write down what a shadow took; no caller's budget pays for it."""
+        self._note(call, tally, fleet, "shadow")
+
+    def note_stage(self, call: Call, tally: Tally, fleet: Mapping[str, Upstream]) -> None:
+        """Write down what was asked on the way to a caller's answer."""
+        self._note(call, tally, fleet, "stage")
+
+    def _note(self, call: Call, tally: Tally, fleet: Mapping[str, Upstream], kind: Kind) -> None:
         if self._ledger is None or tally.upstream is None:
             return
         entry = Entry(call, tally, outcome="ok", status=200, admitted_s=call.received_s)
         usage = tally.usage or Usage()
         record = self._record(entry, usage, self._money_nano(tally, usage, fleet))
-        self._ledger.write(replace(record, kind="shadow"))
+        self._ledger.write(replace(record, kind=kind))
 
     def note_batch(self, fetch: Fetch, found: Sequence[ModelUsage]) -> None:
         """Write down what a batch took: a line a model, and once, however often its output is fetched.

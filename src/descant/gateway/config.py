@@ -137,6 +137,26 @@ class UpstreamConfig:
 
 
 @dataclass(frozen=True)
+class SemanticRouteConfig:
+    """Answers to questions that mean the same: served while hardly any would be another.
+
+    Would-be hits are checked until it is known that at most `most_false_share` of them would be wrong;
+    then they are served, still checked at random, and no longer served once that is in doubt.
+    """
+
+    model: Annotated[str, Field(min_length=1)]
+    """The embedding model, asked as any other; its tokens are in the books as a stage."""
+    most_false_share: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    check_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    """At least so many of the would-be hits are asked anyway and compared."""
+    least_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """The cosine from which on two questions mean the same."""
+    most_bytes: Positive = 64_000_000
+    timeout_s: PositiveSeconds = 1.0
+    """The longest a request waits for its vector."""
+
+
+@dataclass(frozen=True)
 class RouteConfig:
     """How one model, or all that a glob names, is answered."""
 
@@ -145,6 +165,10 @@ class RouteConfig:
     """Within a priority: least loaded, by weight, quickest, cheapest."""
     cache_s: Annotated[float, Field(ge=0)] = 0.0
     """How long an answer may be given again to the same question; 0: never."""
+    semantic: SemanticRouteConfig | None = None
+    """Also to a question that means the same; None: never."""
+    cache_sampled: bool = False
+    """Whether answers that were drawn at random are given again too."""
     hedge_share: Share = 0.0
     """The share of requests that may be asked twice when the first byte is late."""
     canary_model: str | None = None
@@ -160,6 +184,15 @@ class RouteConfig:
         for trial in ("canary", "shadow"):
             if getattr(self, f"{trial}_share") > 0 and getattr(self, f"{trial}_model") is None:
                 raise InvalidConfig(f"{trial}_share needs a {trial}_model.", field=f"{trial}_model")
+        if self.semantic is not None and not self.cache_s:
+            raise InvalidConfig("[semantic] needs how long answers are kept.", field="cache_s")
+
+    @property
+    def models_beside(self) -> tuple[str, ...]:
+        """The models it may ask beside the one that callers name."""
+        embedder = None if self.semantic is None else self.semantic.model
+        named = (self.canary_model, self.shadow_model, embedder)
+        return tuple(model for model in named if model is not None)
 
 
 @dataclass(frozen=True)
@@ -187,6 +220,8 @@ class KeyConfig(LimitConfig):
     """The key's name if absent."""
     models: tuple[str, ...] = ("*",)
     priority: int = 0
+    admin: bool = False
+    """Whether it opens /admin/state and /admin/economy."""
 
     def __post_init__(self) -> None:
         if not self.sha256:
@@ -208,6 +243,14 @@ class BatchesConfig:
     """The longest silence within an upload."""
     price_share: Price = 1.0
     """What a token costs in a batch, as a share of the upstream's price; hosted ones take half."""
+
+
+@dataclass(frozen=True)
+class PromptsConfig:
+    """Prompts that requests may name instead of writing them out."""
+
+    folder: str
+    """Of ``name@version.toml`` files, read with the gateway's file and whenever that changes."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +281,7 @@ class GatewayConfig:
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
     batches: BatchesConfig | None = None
+    prompts: PromptsConfig | None = None
     state: StateConfig = StateConfig()
 
     def __post_init__(self) -> None:
@@ -246,8 +290,8 @@ class GatewayConfig:
         for name, route in self.routes.items():
             for upstream in route.upstreams:
                 self._check_upstream(upstream, f"route {name!r}", "routes")
-            for model in (route.canary_model, route.shadow_model):
-                if model is not None and not any(fnmatchcase(model, glob) for glob in self.routes):
+            for model in route.models_beside:
+                if not any(fnmatchcase(model, glob) for glob in self.routes):
                     raise InvalidConfig(
                         f"route {name!r} names the model {model!r}, which no route fits.",
                         field="routes",

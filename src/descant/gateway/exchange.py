@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from descant.gateway.call import Call
+from descant.gateway.contents import Contents
 from descant.gateway.failures import (
     AttemptRules,
     Attempts,
@@ -74,6 +75,7 @@ class Means:
     router: Router
     limits: Limits
     patience: Patience
+    contents: Contents
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rules: AttemptRules = AttemptRules()

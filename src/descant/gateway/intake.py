@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import orjson
 
+from descant.gateway import prompting
 from descant.gateway.call import Call, Caller, Operation
 from descant.gateway.config import ServerConfig
+from descant.gateway.economy import PromptLibrary
 from descant.gateway.key_ring import KeyRing
 from descant.schema.errors import InputError, ModelNotFound
 
@@ -41,6 +43,7 @@ class Intake:
         keys: KeyRing,
         estimator: Estimator,
         clock: Callable[[], float],
+        prompts: PromptLibrary | None = None,
     ):
         self._config = config
         self._keys = keys
@@ -48,6 +51,7 @@ class Intake:
         self._clock = clock
         self._id_prefix = f"req-{secrets.token_hex(8)}-"
         self._numbers = itertools.count()
+        self._prompts = prompts
 
     def read(self, operation: Operation, headers: Headers, raw: bytes, received_s: float) -> Call:
         """Return the call.
@@ -55,7 +59,8 @@ class Intake:
         Raises:
             Unauthorized: its key is missing or unknown.
             ModelNotFound: the model is not open to this caller.
-            InputError: it is not a JSON object that names a model.
+            InputError: it is not a JSON object that names a model, or its prompt is wrong.
+            NotFound: it names a prompt that is not there.
         """
         caller = self._keys.caller(headers)
         body = _parsed(raw)
@@ -65,6 +70,10 @@ class Intake:
         elif not caller.may_use(model):
             # In the words used where there is none: who may not use it need not learn of it.
             raise no_such_model(model)
+        prompt = ""
+        if prompting.FIELD in body:
+            body, prompt = prompting.write_out(operation, body, self._prompts)
+            raw = orjson.dumps(body)
         prompt_tokens, max_tokens = self._estimator.estimate(model, body)
         return Call(
             f"{self._id_prefix}{next(self._numbers):x}",
@@ -78,6 +87,7 @@ class Intake:
             _is_stream(body),
             received_s,
             received_s + self._patience_s(headers),
+            prompt,
         )
 
     def _patience_s(self, headers: Headers) -> float:

@@ -17,6 +17,7 @@ from descant.gateway.watching import (
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SemanticFigures,
     SharingFigures,
     UpstreamFigures,
 )
@@ -41,6 +42,7 @@ class Observing:
     def watch(self, settings: Callable[[], Settings]) -> None:
         """Tell where the upstreams of the settings in force stand."""
         self.metrics.watch_upstreams(lambda: list(self._upstreams(settings())))
+        self.metrics.watch_semantics(lambda: list(self._semantics()))
 
     def end(self, entry: Entry, record: UsageRecord) -> None:
         """Take a request that is over."""
@@ -62,7 +64,7 @@ class Observing:
         for number, upstream in enumerate(tally.visited):
             self.metrics.count_event(upstream, "retry" if number else "attempt")
         if tally.cache is not None:
-            self.metrics.count_cache("exact", tally.cache)
+            self.metrics.count_cache(tally.cache_tier, tally.cache)
         if record.outcome == "ok":
             self._learn(entry, record)
 
@@ -85,6 +87,12 @@ class Observing:
             in_flight = int(self._lasting.memory.view.in_flight(name))
             state = upstream.health.breaker.state(now_s).value
             yield UpstreamFigures(name, in_flight, upstream.health.cooldown_s(now_s), state)
+
+    def _semantics(self) -> Iterator[SemanticFigures]:
+        for route, state in self._lasting.semantics.states():
+            yield SemanticFigures(
+                route, state.is_open, state.bound, state.checks, state.false, state.served
+            )
 
 
 def _known(config: GatewayConfig) -> KnownNames:

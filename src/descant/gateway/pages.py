@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from prometheus_client import generate_latest
 
+from descant.gateway import admin
 from descant.gateway.answers import Send, error_body, error_headers, send_answer
 from descant.gateway.call import PATHS
 from descant.gateway.intake import no_such_model
@@ -52,7 +53,16 @@ class Pages:
             return 200, orjson.dumps({"object": "list", "data": self._models(scope)}), JSON
         if path.startswith("/v1/models/"):
             return 200, orjson.dumps(self._model(scope, path.removeprefix("/v1/models/"))), JSON
+        if path in ("/admin/economy", "/admin/state"):
+            return 200, orjson.dumps(self._admin(path, dict(scope["headers"]))), JSON
         raise NotFound(f"There is nothing at {path}.")
+
+    def _admin(self, path: str, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+        worker = self._worker
+        admin.check_admin(worker.settings.keys.caller(headers))
+        if path == "/admin/economy":
+            return admin.economy(worker.lasting)
+        return admin.state(worker.settings, worker.lasting)
 
     def _ready(self) -> tuple[int, bytes, bytes]:
         if self._worker.drain.is_draining:

@@ -9,6 +9,7 @@ from typing import Literal
 from descant.gateway.call import Usage
 from descant.gateway.watching import Part, Timings
 
+CacheTier = Literal["exact", "embedding", "semantic"]
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
@@ -72,6 +73,10 @@ class Tally:
     """Monotonic: when the upstream began to answer."""
     cache: Literal["hit", "miss", "shared"] | None = None
     """What a look into the cache gave; None: nobody looked."""
+    cache_tier: CacheTier = "exact"
+    """Where that look ended."""
+    age_s: float | None = None
+    """Of an answer that was given before."""
     timings: Timings | None = None
     """Of the request itself; None of what goes on beside it."""
     is_cut: bool = False
@@ -96,6 +101,14 @@ class Tally:
         """Say what the time since the last mark was spent on."""
         if self.timings is not None:
             self.timings.mark(part)
+
+    def cache_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return what a caller is told of the cache: nothing where nobody looked."""
+        if self.cache is None:
+            return []
+        is_similar = self.cache == "hit" and self.cache_tier == "semantic"
+        told = [(b"x-descant-cache", b"semantic" if is_similar else self.cache.encode())]
+        return told if self.age_s is None else [*told, (b"age", b"%d" % self.age_s)]
 
     @property
     def is_cached(self) -> bool:

@@ -13,7 +13,7 @@ from aiohttp.web import AppRunner
 from descant.gateway.call import PATHS, Call
 from descant.gateway.catalogue import Catalogue
 from descant.gateway.config import GatewayConfig, load_gateway_config
-from descant.gateway.fleet import Fleet
+from descant.gateway.contents import follow_contents, followed
 from descant.gateway.lasting import Lasting
 from descant.gateway.observing import Observing
 from descant.gateway.routing import Poller
@@ -197,19 +197,23 @@ class Worker:
         self._settings = Settings.of(config, self.lasting, self._environment, fleet)
         if self._polling is not None:
             self._polling.cancel()
-        self._polling = asyncio.ensure_future(self._watch(self._settings.fleet))
+        self._polling = asyncio.ensure_future(self._watch(self._settings))
 
-    async def _watch(self, fleet: Fleet) -> None:
-        await asyncio.gather(self._poll(fleet), self.catalogue.follow(fleet))
+    async def _watch(self, settings: Settings) -> None:
+        await asyncio.gather(self._poll(settings), self.catalogue.follow(settings.fleet))
 
-    async def _poll(self, fleet: Fleet) -> None:
+    async def _poll(self, settings: Settings) -> None:
+        fleet = settings.fleet
         polled = [name for name, upstream in fleet.items() if upstream.config.poll_metrics]
         memory = self.lasting.memory
 
         async def fetch(name: str) -> str:
             return await fleet[name].metrics()
 
-        await Poller(memory.view, memory.residency, fetch).run(polled)
+        contents = followed(settings.config, fleet)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Poller(memory.view, memory.residency, fetch).run(polled))
+            tasks.create_task(follow_contents(self.lasting.contents, contents))
 
 
 def _version(path: Path) -> tuple[int, ...] | None:

@@ -59,6 +59,11 @@ class OpenAIDialect:
         """Return where what OpenAI has at this path is."""
         return self.base_path + path
 
+    def listing(self) -> UpstreamRequest:
+        """Return the request that lists its models."""
+        headers = {"accept": "application/json", **self.headers}
+        return UpstreamRequest("GET", f"{self.base_path}/v1/models", headers, b"")
+
     def answer(self, call: Call, body: bytes) -> Answered:
         """Return the same bytes, with the usage they tell."""
         document = parse_object(body)

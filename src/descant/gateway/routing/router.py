@@ -75,6 +75,14 @@ class Router:
         """
         return self._routes.route(model)
 
+    def route_name(self, model: str) -> str:
+        """Return the name of a model's route.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        return self._routes.name(model)
+
     def deal(self, call: Call) -> Deal:
         """Return who answers a call, the model or its canary, and which shadow is asked too."""
         return deal(call, self.route(call.model))

@@ -4,6 +4,7 @@ from descant.gateway.watching.figures import (
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SemanticFigures,
     SharingFigures,
     UpstreamFigures,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "RequestFigures",
     "RequestSpan",
     "RequestStart",
+    "SemanticFigures",
     "SharingFigures",
     "Timings",
     "TraceContext",

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from descant.gateway.watching.bounded import Histogram
+from descant.gateway.watching.figures import SemanticFigures
 from descant.gateway.watching.tallies import ModelTally, Spent, Tallies
 
 Row = tuple[Sequence[str], float]
@@ -39,6 +40,7 @@ class GatewayCollector(Collector):
         yield from self._times()
         yield from self._events()
         yield from self._upstreams()
+        yield from self._semantics()
         yield from self._ledger()
         yield from self._sharing()
 
@@ -144,6 +146,20 @@ class GatewayCollector(Collector):
             ("upstream", "state"),
             [((f.name, s), float(f.breaker == s)) for f in figures for s in _BREAKER_STATES],
         )
+
+    def _semantics(self) -> Iterator[Metric]:
+        figures = list(self._tallies.semantics())
+        kinds: tuple[tuple[str, str, Callable[[SemanticFigures], float]], ...] = (
+            ("open", "1 while the semantic tier serves.", lambda f: f.is_open),
+            ("false_share_bound", "Of its would-be hits fewer are wrong.", lambda f: f.bound),
+            ("checks", "Would-be hits compared since it last turned.", lambda f: f.checks),
+            ("false_checks", "Of these, how many were wrong.", lambda f: f.false),
+        )
+        for name, meaning, of in kinds:
+            rows = [((f.route,), float(of(f))) for f in figures]
+            yield self._gauge(f"semantic_{name}", meaning, ("route",), rows)
+        served = [((f.route,), f.served) for f in figures]
+        yield self._counter("semantic_served", "Answers it gave.", ("route",), served)
 
     def _ledger(self) -> Iterator[Metric]:
         ledger = self._tallies.ledger()

@@ -19,6 +19,7 @@ from descant.gateway.watching.figures import (
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SemanticFigures,
     SharingFigures,
     UpstreamFigures,
 )
@@ -82,6 +83,10 @@ class GatewayMetrics:
     def watch_upstreams(self, figures: Callable[[], Iterable[UpstreamFigures]]) -> None:
         """Ask where upstreams stand whenever somebody asks for the metrics; from another thread."""
         self._tallies.upstreams = figures
+
+    def watch_semantics(self, figures: Callable[[], Iterable[SemanticFigures]]) -> None:
+        """Ask where semantic tiers stand whenever somebody asks for the metrics; from another thread."""
+        self._tallies.semantics = figures
 
     def watch_ledger(self, figures: Callable[[], LedgerFigures]) -> None:
         """Ask where the ledger stands whenever somebody asks for the metrics; from another thread."""
