@@ -109,7 +109,7 @@ async def running(file: Path, **environment: str) -> AsyncIterator[Running]:
 def write_file(folder: Path, *upstreams: str, more: str = "", route: str = "") -> Path:
     """Write a gateway's file with these upstreams, in order of priority, and one key."""
     text = "".join(
-        f'[upstreams.u{number}]\nurl = "{url}"\npriority = {number}\n'
+        f'[upstreams.u{number}]\nurl = "{url}"\npriority = {number}\nlist_models = false\n'
         for number, url in enumerate(upstreams)
     )
     names = json.dumps([f"u{number}" for number in range(len(upstreams))])

@@ -59,7 +59,7 @@ async def reload(worker: Worker, path: Path, text: str) -> None:
     """Have another version of the file in force."""
     former = worker.settings
     await asyncio.to_thread(path.write_text, text)
-    await worker._reload()
+    await worker.reload()
     assert worker.settings is not former
 
 
@@ -194,7 +194,7 @@ async def test_a_file_that_is_wrong_opens_nothing_and_forgets_nothing(tmp_path: 
             former = gateway.worker.settings
             wrong = '\n[upstreams.a]\nurl = "http://127.0.0.1:9"\n[upstreams.b]\nkey_env = "NONE"\n'
             path.write_text(path.read_text() + wrong + 'url = "http://127.0.0.1:9"\n')
-            await gateway.worker._reload()
+            await gateway.worker.reload()
             assert gateway.worker.settings is former
             assert (await gateway.chat()).status == 200
 

@@ -34,13 +34,19 @@ class Front:
     client: openai.AsyncOpenAI
 
 
+def listing(file: Path) -> Path:
+    """Let upstreams be asked what they serve."""
+    file.write_text(file.read_text().replace("list_models = false", "list_models = true"))
+    return file
+
+
 @asynccontextmanager
 async def front(
     folder: Path, more: str = "", secret: str = SECRET, **knobs: Any
 ) -> AsyncIterator[Front]:
     async with (
         mock_upstream(gap_s=0, **knobs) as served,
-        running(write_file(folder, served.url, more=more)) as gateway,
+        running(listing(write_file(folder, served.url, more=more))) as gateway,
         openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=secret, max_retries=0) as client,
     ):
         yield Front(gateway, served.upstream, client)

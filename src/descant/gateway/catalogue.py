@@ -68,7 +68,7 @@ class Catalogue:
 
     async def follow(self, fleet: Mapping[str, Upstream], every_s: float = _EVERY_S) -> None:
         """Ask upstreams that serve more than they are configured with, again and again."""
-        asked = [each for each in fleet.values() if _is_asked(each)]
+        asked = [each for each in fleet.values() if each.config.list_models and _is_asked(each)]
         while asked:
             await asyncio.gather(*map(self._ask, asked))
             await asyncio.sleep(every_s)

@@ -123,6 +123,8 @@ class UpstreamConfig:
     cached_price: Price | None = None
     """Of tokens it had read before; `read_price` if absent."""
     write_price: Price = 0.0
+    list_models: bool = True
+    """Whether it is asked once a minute what its globs stand for, for our own ``/v1/models``."""
     poll_metrics: bool = False
     """Whether its queue, KV use and adapters are asked for at ``/metrics``."""
     adapter_slots: Positive | None = None
