@@ -37,11 +37,10 @@ class Answer:
 
 
 @dataclass
-class Running:
-    """What a test does with a gateway."""
+class Asking:
+    """What a caller does with a gateway."""
 
     url: str
-    worker: Worker
     client: aiohttp.ClientSession = field(repr=False)
 
     async def chat(
@@ -77,6 +76,13 @@ class Running:
             )
 
 
+@dataclass
+class Running(Asking):
+    """A gateway in the test's own event loop."""
+
+    worker: Worker
+
+
 @asynccontextmanager
 async def running(file: Path, **environment: str) -> AsyncIterator[Running]:
     """Run the gateway of a file."""
@@ -94,7 +100,7 @@ async def running(file: Path, **environment: str) -> AsyncIterator[Running]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         async with aiohttp.ClientSession() as client:
-            yield Running(f"http://127.0.0.1:{port}", worker, client)
+            yield Running(f"http://127.0.0.1:{port}", client, worker)
     finally:
         server.should_exit = True
         await serving
@@ -103,7 +109,7 @@ async def running(file: Path, **environment: str) -> AsyncIterator[Running]:
 def write_file(folder: Path, *upstreams: str, more: str = "", route: str = "") -> Path:
     """Write a gateway's file with these upstreams, in order of priority, and one key."""
     text = "".join(
-        f'[upstreams.u{number}]\nurl = "{url}"\npriority = {number}\n'
+        f'[upstreams.u{number}]\nurl = "{url}"\npriority = {number}\nlist_models = false\n'
         for number, url in enumerate(upstreams)
     )
     names = json.dumps([f"u{number}" for number in range(len(upstreams))])

@@ -75,6 +75,8 @@ class Knobs:
     """What the faults of status 429 announce; error_429 in whole seconds, rounded up."""
     limits: Limits = Limits()
     models: tuple[str, ...] = ("mock",)
+    content_hashes: dict[str, str] = field(default_factory=dict)
+    """What /v1/models says that a name stands for, as a Descant server does."""
     waiting: Annotated[int, Field(ge=0)] = 0
     """What /metrics says of requests in the queue."""
     kv_usage: Share = 0.0

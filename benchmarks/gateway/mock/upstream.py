@@ -123,7 +123,11 @@ class MockUpstream:
         if path == "/health":
             return json_plan({"status": "ok"})
         if path.endswith("/models"):
-            data = [{"id": name, "object": "model"} for name in self.knobs.models]
+            hashes = self.knobs.content_hashes
+            data = [
+                {"id": name, "object": "model", "content_hash": hashes.get(name)}
+                for name in dict.fromkeys((*self.knobs.models, *hashes))
+            ]
             return json_plan({"object": "list", "data": data})
         return error_plan(404, "There is nothing here.", "not_found")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +41,7 @@ def gateway(
         return
     if workers > 1 and config.state.redis is None and _has_limits(config):
         terminal.note("Without [state] redis every worker keeps limits of its own.")
+    _raise_file_limit()
     _serve(file, host, port, workers, config.server.drain_s)
 
 
@@ -49,35 +49,25 @@ def _has_limits(config: object) -> bool:
     return any(getattr(config, kind) for kind in ("keys", "tenants", "models"))
 
 
+def _raise_file_limit() -> None:
+    """Let the process open as many files as it may: each call takes two, and many systems begin at 1024."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _serve(file: Path, host: str, port: int, workers: int, drain_s: float) -> None:
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
+    from descant.cli.gateway_server import GatewayServer, Serving, serve_supervised
+    from descant.cli.supervisor import Supervisor
 
-    from descant.cli.draining_server import DrainingServer
-    from descant.gateway import Gateway, GuardedProtocol, Worker, create_app
-
-    def config(app: object, *, is_factory: bool) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,  # type: ignore[arg-type]
-            host=host,
-            port=port,
-            http=GuardedProtocol,
-            ws="none",
-            lifespan="on",
-            factory=is_factory,
-            workers=workers,
-            access_log=False,
-            # Longer than clients and proxies keep theirs: whoever closes first must not be us.
-            timeout_keep_alive=75,
-            server_header=False,
-            date_header=True,
-            timeout_graceful_shutdown=int(drain_s),
-            log_level="info",
-        )
-
+    serving = Serving(file, host, port, workers, drain_s)
     if workers == 1:
-        worker = Worker(file)
-        DrainingServer(config(Gateway(worker), is_factory=False), worker.drain, drain_s).run()
-        return
-    many = config(partial(create_app, file, workers), is_factory=True)
-    Multiprocess(many, sockets=[many.bind_socket()]).run()
+        server = GatewayServer(serving)
+        server.run()
+        has_begun = server.started
+    else:
+        listener = serving.config("").bind_socket()
+        has_begun = Supervisor(serve_supervised, (serving, listener), drain_s).run(workers)
+    if not has_begun:
+        raise typer.Exit(1)

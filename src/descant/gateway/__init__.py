@@ -1,6 +1,6 @@
 """HTTP from many callers → one chosen upstream each; works without torch."""
 
-from descant.gateway.app import Gateway, create_app
+from descant.gateway.app import Gateway
 from descant.gateway.call import Call, Caller, Operation, Usage
 from descant.gateway.cascade import ModelThresholds, Thresholds, UnitThresholds
 from descant.gateway.config import GatewayConfig, load_gateway_config
@@ -19,6 +19,5 @@ __all__ = [
     "UnitThresholds",
     "Usage",
     "Worker",
-    "create_app",
     "load_gateway_config",
 ]

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from descant.gateway.books import Books, Entry
-from descant.gateway.cache import CachePlan
-from descant.gateway.caching import Caching
+from descant.gateway.cache import CachePolicy, Identity, plan_cache, read_cache_control
 from descant.gateway.call import Call, Usage
 from descant.gateway.cascading import Cascading
 from descant.gateway.claims import Claims
-from descant.gateway.exchange import AnyReply, Exchange, Means
+from descant.gateway.config import RouteConfig
+from descant.gateway.exchange import Exchange, Means
 from descant.gateway.limits import Amounts, Claim
-from descant.gateway.reply import Tally
+from descant.gateway.reply import AnyReply, Tally
+from descant.gateway.tiers import Planned, Tiers, Way
 from descant.gateway.watching import RequestSpan
 
 
@@ -33,13 +34,13 @@ class Answering:
         means: Means,
         claims: Claims,
         books: Books,
-        caching: Caching,
+        tiers: Tiers,
         cascading: Cascading,
     ):
         self._means = means
         self._claims = claims
         self._books = books
-        self._caching = caching
+        self._tiers = tiers
         self._cascading = cascading
         self._exchange = Exchange(means)
 
@@ -53,36 +54,55 @@ class Answering:
         """
         call = entry.call
         claims = self._claims.of(call)
-        plan = self._plan(call, errand)
-        if plan is not None:
-            kept = await self._caching.kept(call, plan, entry.tally)
-            entry.tally.mark("cache")
-            if kept is not None:
-                # What costs nothing takes a request of a minute's, and no tokens.
-                await self._books.admit(entry, claims, Amounts(1))
-                return kept
-        await self._books.admit(entry, claims, self._most(call, claims))
-        if plan is None:
-            return await self._ask(call, errand, entry.tally)
-        reply = await self._caching.shared(
-            call, plan, entry.tally, partial(self._ask, call, errand)
-        )
-        entry.tally.mark("upstream_first_byte")
+        planned = self._plan(call, errand)
+        admit = partial(self._admit, entry, claims)
+        if planned is None:
+            await admit(call)
+            return await self._ask(errand, call, entry.tally)
+        way = Way(admit, partial(self._ask, errand), partial(self._ask_beside, errand))
+        reply = await self._tiers.answer(call, planned, entry.tally, way)
+        if entry.tally.cache != "hit":
+            entry.tally.mark("upstream_first_byte")
         return reply
 
-    def _plan(self, call: Call, errand: Errand) -> CachePlan | None:
+    async def _admit(self, entry: Entry, claims: tuple[Claim, ...], call: Call | None) -> None:
+        # What costs nothing takes a request of a minute's, and no tokens.
+        most = Amounts(1) if call is None else self._most(call, claims)
+        await self._books.admit(entry, claims, most)
+
+    def _plan(self, call: Call, errand: Errand) -> Planned | None:
         if self._cascading.has(call.model):
             return None
         route = self._means.router.route(call.model)
-        return self._caching.plan(call, route, errand.cache_control)
+        if not route.cache_s:
+            return None
+        identity = self._identity(call, route)
+        policy = CachePolicy(route.cache_s, route.cache_sampled)
+        plan = plan_cache(call, identity, policy, read_cache_control(errand.cache_control))
+        name = self._means.router.route_name(call.model)
+        return None if plan is None else Planned(plan, identity, name)
 
-    async def _ask(self, call: Call, errand: Errand, tally: Tally) -> AnyReply:
+    def _identity(self, call: Call, route: RouteConfig) -> Identity:
+        """Return what the model's name stands for, for this caller and at this moment."""
+        means = self._means
+        model = means.router.deal(call).model
+        upstreams = means.router.route(model).upstreams
+        content = means.contents.of(call, model, {name: means.fleet[name] for name in upstreams})
+        return Identity(f"{model} {content}" if model != call.model else content, call.prompt)
+
+    async def _ask(self, errand: Errand, call: Call, tally: Tally) -> AnyReply:
         if self._cascading.has(call.model):
             return await self._cascading.ask(call, tally, errand.span)
         deal = self._means.router.deal(call)
         tally.shadow_model = deal.shadow_model
         asked = call if deal.model == call.model else replace(call, model=deal.model)
         return await self._exchange.ask(asked, tally, errand.span)
+
+    async def _ask_beside(self, errand: Errand, call: Call, tally: Tally) -> AnyReply:
+        try:
+            return await self._exchange.ask(call, tally, errand.span)
+        finally:
+            self._books.note_stage(call, tally, self._means.fleet)
 
     async def ask_shadow(self, call: Call, tally: Tally, span: RequestSpan) -> AnyReply:
         """Ask on nobody's behalf: no limit of a caller is touched.

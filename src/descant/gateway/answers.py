@@ -32,6 +32,12 @@ async def send_answer(
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_error(send: Send, error: DescantError, headers: RawHeaders) -> None:
+    """Send an error in OpenAI's shape."""
+    all_headers = [*headers, *error_headers(error)]
+    await send_answer(send, error.http_status, error_body(error), JSON, all_headers)
+
+
 def error_body(error: DescantError) -> bytes:
     """Return an error as OpenAI's API writes it."""
     return orjson.dumps(

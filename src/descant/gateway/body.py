@@ -3,60 +3,78 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from descant.schema.errors import BodyTooLarge, BodyTooSlow, ClientGone
+from descant.gateway.config import ServerConfig
+from descant.schema.errors import BodyTooLarge, BodyTooSlow, ClientGone, UnsupportedEncoding
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+_LINGER_S = 1.0
 
 
-async def read_body(receive: Receive, most_bytes: int, timeout_s: float) -> bytes:
-    """Return the body of an ASGI request.
+class Body:
+    """What follows the head of one request; read once."""
 
-    Raises:
-        BodyTooLarge: it has more bytes than that.
-        BodyTooSlow: it is not whole by then.
-        ClientGone: its sender hung up.
-    """
-    message = await _first(receive, timeout_s)
-    if not message.get("more_body"):
-        return _checked(message.get("body", b""), most_bytes)
-    parts = bytearray(message["body"])
-    try:
-        async with asyncio.timeout(timeout_s):
-            while message.get("more_body"):
-                message = await receive()
-                parts += _checked(_content(message), most_bytes - len(parts))
-    except TimeoutError as error:
-        raise _too_slow(timeout_s) from error
-    return bytes(parts)
+    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes], bounds: ServerConfig):
+        self._receive = receive
+        self._headers = headers
+        self._bounds = bounds
+        self._is_whole = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing more of it will come."""
+        return self._is_whole
 
-async def _first(receive: Receive, timeout_s: float) -> Mapping[str, Any]:
-    try:
-        async with asyncio.timeout(timeout_s):
-            message = await receive()
-    except TimeoutError as error:
-        raise _too_slow(timeout_s) from error
-    _content(message)
-    return message
+    async def read(self) -> bytes:
+        """Return all of it; what its head says is too much is refused before a byte is asked for.
 
+        Raises:
+            BodyTooLarge: it has more bytes than may be sent.
+            BodyTooSlow: it is not whole in time.
+            ClientGone: its sender hung up.
+            UnsupportedEncoding: it is compressed.
+        """
+        if self._headers.get(b"content-encoding", b"identity") != b"identity":
+            raise UnsupportedEncoding("The request is encoded.", remedy="Send it as plain JSON.")
+        self._check(int(self._headers.get(b"content-length", 0)))
+        try:
+            async with asyncio.timeout(self._bounds.body_timeout_s):
+                return await self._all()
+        except TimeoutError as error:
+            message = f"The request was not whole after {self._bounds.body_timeout_s:g} s."
+            raise BodyTooSlow(message) from error
 
-def _content(message: Mapping[str, Any]) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ClientGone("The caller hung up before the request was whole.")
-    body: bytes = message.get("body", b"")
-    return body
+    async def discard(self) -> None:
+        """Let the sender send on for a moment: hung up on in mid-sentence, it reads no answer."""
+        with contextlib.suppress(TimeoutError, ClientGone):
+            async with asyncio.timeout(_LINGER_S):
+                while not self._is_whole:
+                    await self._next()
 
+    async def _all(self) -> bytes:
+        first = await self._next()
+        self._check(len(first))
+        if self._is_whole:
+            return first
+        parts = bytearray(first)
+        while not self._is_whole:
+            parts += await self._next()
+            self._check(len(parts))
+        return bytes(parts)
 
-def _checked(body: bytes, most_bytes: int) -> bytes:
-    if len(body) > most_bytes:
-        raise BodyTooLarge(
-            "The request has more bytes than may be sent.", remedy="Send less at once."
-        )
-    return body
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("The caller hung up before the request was whole.")
+        self._is_whole = not message.get("more_body")
+        part: bytes = message.get("body", b"")
+        return part
 
-
-def _too_slow(timeout_s: float) -> BodyTooSlow:
-    return BodyTooSlow(f"The request was not whole after {timeout_s:g} s.")
+    def _check(self, num_bytes: int) -> None:
+        if num_bytes > self._bounds.max_body_bytes:
+            raise BodyTooLarge(
+                "The request has more bytes than may be sent.", remedy="Send less at once."
+            )

@@ -29,6 +29,8 @@ class Caller:
     """Names and globs of models and adapters that are open to it."""
     priority: int = 0
     """Lower goes first where there is not room for all."""
+    is_admin: bool = False
+    """Whether it may see how the gateway stands."""
 
     def may_use(self, model: str) -> bool:
         """Return whether this model or adapter is open to the caller."""
@@ -47,6 +49,14 @@ class Usage:
     def total_tokens(self) -> int:
         """Read and written together."""
         return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return what both took."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,8 @@ class Call:
     received_s: float
     deadline_s: float
     """When the caller no longer waits."""
+    prompt: str = ""
+    """Name, version and hash of the template that its messages begin with."""
 
     @property
     def most_tokens(self) -> int:

@@ -18,15 +18,15 @@ from descant.gateway.cascade import (
     Thresholds,
     load_thresholds,
 )
-from descant.gateway.exchange import AnyReply, Exchange
-from descant.gateway.reply import StreamedReply, Tally, WholeReply, one_piece
+from descant.gateway.exchange import Exchange
+from descant.gateway.reply import AnyReply, StreamedReply, Tally, WholeReply, one_piece
 from descant.gateway.upstream import Upstream
 from descant.gateway.watching import RequestSpan
 from descant.schema.errors import InputError, UpstreamFailed
 
 
 @dataclass(frozen=True)
-class _Ready:
+class ReadyCascade:
     """One cascade of the settings."""
 
     cascade: Cascade
@@ -35,21 +35,15 @@ class _Ready:
 
 
 class Cascading:
-    """The cascades of one version of the settings, by the model that callers name.
-
-    Raises:
-        InvalidConfig: a file that one of them names is wrong.
-        MissingDependency: schemas are to be checked, and the package for it is not installed.
-    """
+    """The cascades of one version of the settings, by the model that callers name."""
 
     def __init__(
         self,
-        configs: Mapping[str, CascadeConfig],
+        ready: Mapping[str, ReadyCascade],
         exchange: Exchange,
         fleet: Mapping[str, Upstream],
-        clock: Callable[[], float],
     ):
-        self._ready = {name: _made(config, clock) for name, config in configs.items()}
+        self._ready = ready
         self._exchange = exchange
         self._fleet = fleet
 
@@ -74,7 +68,6 @@ class Cascading:
             return await self._stage(stage, tally, span)
 
         answer = await ready.cascade.run(call, ask)
-        tally.usage, tally.money_nano = answer.usage, answer.cost_nano
         tally.stages = tuple(step.model for step in answer.steps)
         if answer.needs_review and ready.queue is not None:
             ready.queue.append(call, answer.body, answer.needs_review)
@@ -85,23 +78,47 @@ class Cascading:
         try:
             reply = await self._exchange.ask(call, own, span)
         finally:
-            tally.visited += own.visited
-            tally.upstream, tally.adapters = own.upstream, own.adapters
-            tally.first_byte_s = tally.first_byte_s or own.first_byte_s
+            self._add(tally, own)
         if not isinstance(reply, WholeReply):
             await reply.close()
             raise UpstreamFailed("A stage of a cascade was answered by a stream.")
         if reply.status != 200:
             raise InputError(f"{call.model} refused the request: status {reply.status}.")
         usage = reply.usage or Usage()
-        money_nano = self._fleet[reply.upstream].prices.money_nano(usage)
-        return StageAnswer(orjson.loads(reply.body), usage, money_nano)
+        return StageAnswer(orjson.loads(reply.body), usage, self._money_nano(own))
+
+    def _add(self, tally: Tally, stage: Tally) -> None:
+        """Put a stage on the bill, also of a cascade that has no answer in the end."""
+        tally.visited += stage.visited
+        tally.lost += stage.lost
+        tally.upstream, tally.adapters = stage.upstream or tally.upstream, stage.adapters
+        tally.first_byte_s = tally.first_byte_s or stage.first_byte_s
+        if stage.usage is not None:
+            tally.usage = (tally.usage or Usage()) + stage.usage
+            tally.money_nano = (tally.money_nano or 0) + self._money_nano(stage)
+
+    def _money_nano(self, stage: Tally) -> int:
+        if stage.upstream is None or stage.usage is None:
+            return 0
+        return self._fleet[stage.upstream].prices.money_nano(stage.usage)
 
 
-def _made(config: CascadeConfig, clock: Callable[[], float]) -> _Ready:
+def ready_cascades(
+    configs: Mapping[str, CascadeConfig], clock: Callable[[], float]
+) -> dict[str, ReadyCascade]:
+    """Return the cascades, their files read.
+
+    Raises:
+        InvalidConfig: a file that one of them names is wrong.
+        MissingDependency: schemas are to be checked, and the package for it is not installed.
+    """
+    return {name: _made(config, clock) for name, config in configs.items()}
+
+
+def _made(config: CascadeConfig, clock: Callable[[], float]) -> ReadyCascade:
     thresholds = Thresholds() if config.thresholds is None else load_thresholds(config.thresholds)
     queue = None if config.review_file is None else ReviewQueue(config.review_file)
-    return _Ready(Cascade(config, thresholds, clock), tuple(config.stages), queue)
+    return ReadyCascade(Cascade(config, thresholds, clock), tuple(config.stages), queue)
 
 
 def _reply(call: Call, answer: CascadeAnswer, upstream: str) -> AnyReply:

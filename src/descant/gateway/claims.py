@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from descant.gateway.call import Call
+from descant.gateway.call import Call, Caller
 from descant.gateway.config import GatewayConfig, LimitConfig, UpstreamConfig
 from descant.gateway.limits import Claim
 
@@ -16,6 +16,11 @@ class Claims:
         self._keys = _claims("key", config.keys)
         self._tenants = _claims("tenant", config.tenants)
         self._models = _claims("model", config.models)
+
+    def of_caller(self, caller: Caller) -> tuple[Claim, ...]:
+        """Return the claims of a request that names no model."""
+        found = (self._keys.get(caller.key), self._tenants.get(caller.tenant))
+        return tuple(claim for claim in found if claim is not None)
 
     def of(self, call: Call) -> tuple[Claim, ...]:
         """Return the claims of a call; none where nothing limits it."""

@@ -35,6 +35,10 @@
     [tenants.quality]
     money_per_month = 50.0
 
+    [batches]                                 # /v1/files and /v1/batches
+    upstream = "own"
+    secret_env = "DESCANT_BATCHES_SECRET"     # 32 characters or more
+
 Keys are stored as hashes only (``printf %s "$SECRET" | sha256sum``).
 """
 
@@ -68,6 +72,13 @@ class ServerConfig:
 
     max_body_bytes: Positive = 10_000_000
     max_header_bytes: Positive = 32_768
+    """Of a request's target and headers; 32 are added for each header."""
+    max_connections: Positive = 4096
+    """Of one worker, each answering one request at a time; further ones are told 503."""
+    head_timeout_s: PositiveSeconds = 10.0
+    """A request's headers must have arrived whole by then."""
+    send_timeout_s: PositiveSeconds = 60.0
+    """The longest a caller may leave an answer unread."""
     body_timeout_s: PositiveSeconds = 30.0
     """A request must have arrived whole by then."""
     deadline_s: PositiveSeconds = 600.0
@@ -112,6 +123,8 @@ class UpstreamConfig:
     cached_price: Price | None = None
     """Of tokens it had read before; `read_price` if absent."""
     write_price: Price = 0.0
+    list_models: bool = True
+    """Whether it is asked once a minute what its globs stand for, for our own ``/v1/models``."""
     poll_metrics: bool = False
     """Whether its queue, KV use and adapters are asked for at ``/metrics``."""
     adapter_slots: Positive | None = None
@@ -126,6 +139,26 @@ class UpstreamConfig:
 
 
 @dataclass(frozen=True)
+class SemanticRouteConfig:
+    """Answers to questions that mean the same: served while hardly any would be another.
+
+    Would-be hits are checked until it is known that at most `most_false_share` of them would be wrong;
+    then they are served, still checked at random, and no longer served once that is in doubt.
+    """
+
+    model: Annotated[str, Field(min_length=1)]
+    """The embedding model, asked as any other; its tokens are in the books as a stage."""
+    most_false_share: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    check_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    """At least so many of the would-be hits are asked anyway and compared."""
+    least_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """The cosine from which on two questions mean the same."""
+    most_bytes: Positive = 64_000_000
+    timeout_s: PositiveSeconds = 1.0
+    """The longest a request waits for its vector."""
+
+
+@dataclass(frozen=True)
 class RouteConfig:
     """How one model, or all that a glob names, is answered."""
 
@@ -134,6 +167,10 @@ class RouteConfig:
     """Within a priority: least loaded, by weight, quickest, cheapest."""
     cache_s: Annotated[float, Field(ge=0)] = 0.0
     """How long an answer may be given again to the same question; 0: never."""
+    semantic: SemanticRouteConfig | None = None
+    """Also to a question that means the same; None: never."""
+    cache_sampled: bool = False
+    """Whether answers that were drawn at random are given again too."""
     hedge_share: Share = 0.0
     """The share of requests that may be asked twice when the first byte is late."""
     canary_model: str | None = None
@@ -149,6 +186,15 @@ class RouteConfig:
         for trial in ("canary", "shadow"):
             if getattr(self, f"{trial}_share") > 0 and getattr(self, f"{trial}_model") is None:
                 raise InvalidConfig(f"{trial}_share needs a {trial}_model.", field=f"{trial}_model")
+        if self.semantic is not None and not self.cache_s:
+            raise InvalidConfig("[semantic] needs how long answers are kept.", field="cache_s")
+
+    @property
+    def models_beside(self) -> tuple[str, ...]:
+        """The models it may ask beside the one that callers name."""
+        embedder = None if self.semantic is None else self.semantic.model
+        named = (self.canary_model, self.shadow_model, embedder)
+        return tuple(model for model in named if model is not None)
 
 
 @dataclass(frozen=True)
@@ -176,10 +222,37 @@ class KeyConfig(LimitConfig):
     """The key's name if absent."""
     models: tuple[str, ...] = ("*",)
     priority: int = 0
+    admin: bool = False
+    """Whether it opens /admin/state and /admin/economy."""
 
     def __post_init__(self) -> None:
         if not self.sha256:
             raise InvalidConfig("is missing.", field="sha256")
+
+
+@dataclass(frozen=True)
+class BatchesConfig:
+    """Files and batches of one upstream, for many tenants."""
+
+    upstream: str
+    secret_env: str
+    """The environment variable with the secret that ids are tagged with; another secret, other ids."""
+    keys: tuple[str, ...] = ("*",)
+    """Names and globs of the keys that may use them."""
+    max_upload_bytes: Positive = 200_000_000
+    max_line_bytes: Positive = 1_000_000
+    upload_pause_s: PositiveSeconds = 30.0
+    """The longest silence within an upload."""
+    price_share: Price = 1.0
+    """What a token costs in a batch, as a share of the upstream's price; hosted ones take half."""
+
+
+@dataclass(frozen=True)
+class PromptsConfig:
+    """Prompts that requests may name instead of writing them out."""
+
+    folder: str
+    """Of ``name@version.toml`` files, read with the gateway's file and whenever that changes."""
 
 
 @dataclass(frozen=True)
@@ -209,25 +282,31 @@ class GatewayConfig:
     """Limits of a model or adapter, whoever asks."""
     server: ServerConfig = ServerConfig()
     tracing: TracingConfig = TracingConfig()
+    batches: BatchesConfig | None = None
+    prompts: PromptsConfig | None = None
     state: StateConfig = StateConfig()
 
     def __post_init__(self) -> None:
+        if self.batches is not None:
+            self._check_upstream(self.batches.upstream, "[batches]", "batches.upstream")
         for name, route in self.routes.items():
             for upstream in route.upstreams:
-                if upstream not in self.upstreams:
-                    known = ", ".join(self.upstreams)
-                    raise InvalidConfig(
-                        f"route {name!r} names the upstream {upstream!r}, which is not there.",
-                        field="routes",
-                        remedy=f"Upstreams: {known}.",
-                    )
-            for model in (route.canary_model, route.shadow_model):
-                if model is not None and not any(fnmatchcase(model, glob) for glob in self.routes):
+                self._check_upstream(upstream, f"route {name!r}", "routes")
+            for model in route.models_beside:
+                if not any(fnmatchcase(model, glob) for glob in self.routes):
                     raise InvalidConfig(
                         f"route {name!r} names the model {model!r}, which no route fits.",
                         field="routes",
                         remedy=f'Add [routes."{model}"].',
                     )
+
+    def _check_upstream(self, upstream: str, place: str, field: str) -> None:
+        if upstream not in self.upstreams:
+            raise InvalidConfig(
+                f"{place} names the upstream {upstream!r}, which is not there.",
+                field=field,
+                remedy=f"Upstreams: {', '.join(self.upstreams)}.",
+            )
 
 
 def load_gateway_config(path: Path) -> GatewayConfig:

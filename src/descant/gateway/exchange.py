@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from descant.gateway.call import Call
+from descant.gateway.contents import Contents
 from descant.gateway.failures import (
     AttemptRules,
     Attempts,
@@ -23,14 +24,16 @@ from descant.gateway.failures import (
 )
 from descant.gateway.failures import Candidate as Standing
 from descant.gateway.limits import Limits
-from descant.gateway.reply import StreamedReply, Tally, WholeReply
+from descant.gateway.racing import Race
+from descant.gateway.reply import AnyReply, Tally, WholeReply
 from descant.gateway.routing import Candidate, Router
 from descant.gateway.upstream import Upstream
 from descant.gateway.visit import HeldBack, Trip, Visit, VisitFailed
 from descant.gateway.watching import RequestSpan
 from descant.schema.errors import DeadlineExceeded, InputError, UpstreamsBusy
 
-AnyReply = WholeReply | StreamedReply
+_REMEMBERED = 1024
+"""Names of models come from callers: without a bound they would fill the memory."""
 _LEAST_WAIT_S = 1.0
 
 _WORDS = {
@@ -58,6 +61,8 @@ class Patience:
             return None
         key = f"{model}\n{share}"
         if key not in self.hedging:
+            if len(self.hedging) >= _REMEMBERED:
+                del self.hedging[next(iter(self.hedging))]
             self.hedging[key] = Hedging(HedgeRules(share))
         return self.hedging[key].begin(now_s)
 
@@ -70,6 +75,7 @@ class Means:
     router: Router
     limits: Limits
     patience: Patience
+    contents: Contents
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rules: AttemptRules = AttemptRules()
@@ -121,7 +127,7 @@ class _Errand:
     async def run(self) -> AnyReply:
         means = self._means
         share = means.router.route(self._call.model).hedge_share
-        hedge = means.patience.hedge(self._call.model, share, means.clock())
+        hedge: Hedge | None = None
         while True:
             step = self._attempts.next(means.clock())
             if isinstance(step, Wait):
@@ -129,20 +135,23 @@ class _Errand:
             elif isinstance(step, Refuse):
                 return self._refuse(step)
             else:
+                # What was waited for before the first is asked does not make it late.
+                hedge = hedge or means.patience.hedge(self._call.model, share, means.clock())
                 reply = await self._try(step, hedge)
                 if reply is not None:
                     return reply
 
     async def _try(self, tried: Try, hedge: Hedge | None) -> AnyReply | None:
+        num_asked = self._tally.attempts
         if hedge is None or hedge.due_s is None:
-            reply = await self._visit(tried)
+            reply = await self._visit(tried, self._tally)
         else:
             reply = await self._race(tried, hedge)
-        if hedge is not None:
+        if hedge is not None and self._tally.attempts > num_asked:
             hedge.first_byte(self._means.clock())
         return reply
 
-    async def _visit(self, tried: Try) -> AnyReply | None:
+    async def _visit(self, tried: Try, tally: Tally) -> AnyReply | None:
         """Return the answer, the upstream's word that the request is wrong, or None: go on."""
         means, candidate = self._means, self._routed[tried.place]
         trip = Trip(
@@ -151,7 +160,7 @@ class _Errand:
             candidate,
             self._attempts,
             tried,
-            self._tally,
+            tally,
             self._span,
         )
         try:
@@ -168,32 +177,17 @@ class _Errand:
 
     async def _race(self, first: Try, hedge: Hedge) -> AnyReply | None:
         """Ask a second upstream if the first one's first byte is late; the quicker one answers."""
-        running = {asyncio.ensure_future(self._visit(first))}
+        race = Race(self._visit, self._tally.timings)
         try:
-            late_s = (hedge.due_s or 0.0) - self._means.clock()
-            done, running = await asyncio.wait(running, timeout=max(0.0, late_s))
-            if not done:
+            race.enter(first)
+            if not await race.has_ended((hedge.due_s or 0.0) - self._means.clock()):
                 second = self._attempts.second(hedge, self._means.clock())
                 if second is not None:
-                    running.add(asyncio.ensure_future(self._visit(second)))
-            while running:
-                more, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                done |= more
-                if any(task.result() is not None for task in done):
-                    break
-            return await self._best(done)
+                    race.enter(second)
+            reply = await race.winner()
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-    async def _best(self, done: set[asyncio.Task[AnyReply | None]]) -> AnyReply | None:
-        """Return one answer of those that are there, and close the others."""
-        replies = [reply for task in done if (reply := task.result()) is not None]
-        for reply in replies[1:]:
-            if isinstance(reply, StreamedReply):
-                await reply.close()
-        return replies[0] if replies else None
+            await race.close(self._tally)
+        return None if reply is None else await race.told(reply, self._tally)
 
     def _note(self, failure: VisitFailed, candidate: Candidate) -> None:
         status = failure.reply.status
@@ -206,6 +200,17 @@ class _Errand:
             return self._said
         if self._unsaid is not None:
             raise self._unsaid
-        wait_s = max(refuse.wait_s, _LEAST_WAIT_S)
-        message = f"{_WORDS[refuse.reason]}. Send it again in {math.ceil(wait_s)} s."
-        raise UpstreamsBusy(message, wait_s, refuse.status)
+        if refuse.reason is Reason.OUT_OF_TIME:
+            raise DeadlineExceeded(f"{_WORDS[refuse.reason]}.")
+        raise UpstreamsBusy(*_when(refuse), refuse.status)
+
+
+def _when(refuse: Refuse) -> tuple[str, float]:
+    """Return what is said of a refusal, and after how long to come again."""
+    if math.isinf(refuse.wait_s):
+        return (
+            "This request alone is larger than any upstream may be sent. Make it smaller.",
+            math.inf,
+        )
+    wait_s = max(refuse.wait_s, _LEAST_WAIT_S)
+    return f"{_WORDS[refuse.reason]}. Send it again in {math.ceil(wait_s)} s.", wait_s

@@ -34,12 +34,19 @@ class Fleet(Mapping[str, Upstream]):
             InvalidConfig: an address, key or certificate cannot be used.
         """
         self._upstreams: dict[str, Upstream] = {}
-        for name, config in configs.items():
-            known = (former or {}).get(name)
-            if known is not None and known.config == config:
+        before = former or {}
+        try:
+            for name, config in configs.items():
+                known = before.get(name)
+                if known is None or known.config != config:
+                    known = _ready(name, config, environment, _health(name, config, known, random))
                 self._upstreams[name] = known
-            else:
-                self._upstreams[name] = _ready(name, config, environment, random)
+        except InvalidConfig:
+            for name, opened in self._upstreams.items():
+                if before.get(name) is not opened:
+                    # Nothing was asked through it yet, so there is no connection to close.
+                    opened.session.detach()
+            raise
 
     def __getitem__(self, name: str) -> Upstream:
         return self._upstreams[name]
@@ -60,20 +67,32 @@ def _ready(
     name: str,
     config: UpstreamConfig,
     environment: Mapping[str, str],
-    random: Callable[[], float],
+    health: UpstreamHealth,
 ) -> Upstream:
     address = parse_address(config.url, allow_private=config.allow_private)
     return Upstream(
         name,
         config,
         dialect_of(config, _api_key(name, config, environment)),
-        UpstreamHealth(name, random),
+        health,
         open_session(config),
         address,
         upstream_claims(name, config),
         Prices.per_million(config.read_price, config.write_price, config.cached_price),
         URL(address.origin).port or 0,
     )
+
+
+def _health(
+    name: str, config: UpstreamConfig, known: Upstream | None, random: Callable[[], float]
+) -> UpstreamHealth:
+    """Return what is known of the place: when it may be asked again does not depend on our settings."""
+    if known is not None and (known.config.url, known.config.key_env) == (
+        config.url,
+        config.key_env,
+    ):
+        return known.health
+    return UpstreamHealth(name, random)
 
 
 def _api_key(name: str, config: UpstreamConfig, environment: Mapping[str, str]) -> str | None:

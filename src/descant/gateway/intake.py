@@ -11,14 +11,18 @@ from typing import Any, Protocol
 
 import orjson
 
+from descant.gateway import prompting
 from descant.gateway.call import Call, Caller, Operation
 from descant.gateway.config import ServerConfig
+from descant.gateway.economy import PromptLibrary
 from descant.gateway.key_ring import KeyRing
 from descant.schema.errors import InputError, ModelNotFound
 
 Headers = Mapping[bytes, bytes]
 SCORECARD = "scorecard"
 """The model of a request for a scorecard that names none."""
+_DEEPEST = 254
+"""How deep orjson writes; it reads deeper."""
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -39,6 +43,7 @@ class Intake:
         keys: KeyRing,
         estimator: Estimator,
         clock: Callable[[], float],
+        prompts: PromptLibrary | None = None,
     ):
         self._config = config
         self._keys = keys
@@ -46,6 +51,7 @@ class Intake:
         self._clock = clock
         self._id_prefix = f"req-{secrets.token_hex(8)}-"
         self._numbers = itertools.count()
+        self._prompts = prompts
 
     def read(self, operation: Operation, headers: Headers, raw: bytes, received_s: float) -> Call:
         """Return the call.
@@ -53,16 +59,21 @@ class Intake:
         Raises:
             Unauthorized: its key is missing or unknown.
             ModelNotFound: the model is not open to this caller.
-            InputError: it is not a JSON object that names a model.
+            InputError: it is not a JSON object that names a model, or its prompt is wrong.
+            NotFound: it names a prompt that is not there.
         """
         caller = self._keys.caller(headers)
         body = _parsed(raw)
         model = _model(operation, body)
         if operation == "scores":
-            _check_indicators(body, caller)
+            check_indicators(body, caller)
         elif not caller.may_use(model):
             # In the words used where there is none: who may not use it need not learn of it.
             raise no_such_model(model)
+        prompt = ""
+        if prompting.FIELD in body:
+            body, prompt = prompting.write_out(operation, body, self._prompts)
+            raw = orjson.dumps(body)
         prompt_tokens, max_tokens = self._estimator.estimate(model, body)
         return Call(
             f"{self._id_prefix}{next(self._numbers):x}",
@@ -73,9 +84,10 @@ class Intake:
             caller,
             prompt_tokens,
             max_tokens,
-            body.get("stream") is True,
+            _is_stream(body),
             received_s,
             received_s + self._patience_s(headers),
+            prompt,
         )
 
     def _patience_s(self, headers: Headers) -> float:
@@ -114,7 +126,21 @@ def _model(operation: Operation, body: Mapping[str, Any]) -> str:
     return model
 
 
-def _check_indicators(body: Mapping[str, Any], caller: Caller) -> None:
+def _is_stream(body: Mapping[str, Any]) -> bool:
+    stream = body.get("stream")
+    if stream is None or isinstance(stream, bool):
+        return stream is True
+    # Some upstreams take "yes" for true: their answer would be read as garbage, and held against them.
+    raise InputError("stream is true or false.", field="stream")
+
+
+def check_indicators(body: Mapping[str, Any], caller: Caller) -> None:
+    """Let pass what asks for indicators that are open to the caller alone.
+
+    Raises:
+        InputError: it names none, and some are not open.
+        ModelNotFound: it names one that is not.
+    """
     named = body.get("indicators")
     if named is None:
         if "*" not in caller.models:
@@ -136,4 +162,17 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         raise InputError(f"The request is not JSON: {error}.") from error
     if not isinstance(body, dict):
         raise InputError("The request is not a JSON object.")
+    if _is_too_deep(raw, body):
+        raise InputError("The request is nested too deeply.")
     return body
+
+
+def _is_too_deep(raw: bytes, body: dict[str, Any]) -> bool:
+    """Return whether it could not be written again; each who walks through it may rely on that."""
+    if raw.count(b"[") + raw.count(b"{") < _DEEPEST:
+        return False
+    try:
+        orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        return True
+    return False

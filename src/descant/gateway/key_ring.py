@@ -23,7 +23,9 @@ class KeyRing:
     def __init__(self, keys: Mapping[str, KeyConfig]):
         # Found by the hash of what is offered: the time that takes tells nothing of any key.
         self._callers = {
-            config.sha256: Caller(name, config.tenant or name, config.models, config.priority)
+            config.sha256: Caller(
+                name, config.tenant or name, config.models, config.priority, config.admin
+            )
             for name, config in keys.items()
         }
         if len(self._callers) < len(keys):

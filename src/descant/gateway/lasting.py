@@ -15,10 +15,13 @@ from descant.gateway.books import Books
 from descant.gateway.cache import (
     AnswerStore,
     Bounds,
+    EmbeddingTier,
+    LayeredStore,
     LocalStore,
     SingleFlight,
 )
 from descant.gateway.config import GatewayConfig
+from descant.gateway.contents import Contents
 from descant.gateway.economy import EconomyView, TokenEstimator
 from descant.gateway.exchange import Patience
 from descant.gateway.ledger import Ledger
@@ -29,10 +32,14 @@ from descant.gateway.limits import (
 )
 from descant.gateway.reply import ReplyHead
 from descant.gateway.routing import Memory
+from descant.gateway.semantics import Semantics
 from descant.gateway.shadowing import Shadowing
 from descant.gateway.watching import Tracing, open_tracing
 
 _FLIGHT_BYTES = 4 << 20
+_EMBEDDING_BOUNDS = Bounds(most_bytes=32_000_000)
+_NEAR_BOUNDS = Bounds(most_bytes=16_000_000)
+"""Of answers that all workers share, each keeps those it used last."""
 
 
 @dataclass
@@ -52,6 +59,13 @@ class Lasting:
     random: Callable[[], float] = random.random
     patience: Patience = field(default_factory=Patience)
     flights: SingleFlight[ReplyHead] = field(default_factory=lambda: SingleFlight(_FLIGHT_BYTES))
+    embeddings: EmbeddingTier = field(
+        default_factory=lambda: EmbeddingTier(_EMBEDDING_BOUNDS, time.monotonic)
+    )
+    semantics: Semantics = field(
+        default_factory=lambda: Semantics(time.monotonic, random.SystemRandom().random)
+    )
+    contents: Contents = field(default_factory=Contents)
     memory: Memory = field(default_factory=lambda: Memory(time.monotonic))
 
     @classmethod
@@ -111,5 +125,6 @@ def _stores(redis: str | None, num_workers: int) -> tuple[Limits, AnswerStore]:
     from descant.gateway.limits.shared import connect, shared_limits
 
     client = connect(redis)
-    answers = RedisStore(client, RedisStoreConfig(), time.monotonic)
+    far = RedisStore(client, RedisStoreConfig(), time.monotonic)
+    answers = LayeredStore(LocalStore(_NEAR_BOUNDS, time.monotonic), far)
     return shared_limits(client, num_workers), answers

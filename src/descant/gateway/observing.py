@@ -10,12 +10,15 @@ from descant.gateway.books import Entry
 from descant.gateway.config import GatewayConfig
 from descant.gateway.lasting import Lasting
 from descant.gateway.ledger import UsageRecord
+from descant.gateway.limits import SharedLimits
 from descant.gateway.settings import Settings
 from descant.gateway.watching import (
     GatewayMetrics,
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SemanticFigures,
+    SharingFigures,
     UpstreamFigures,
 )
 
@@ -33,10 +36,13 @@ class Observing:
         self._num_seen = 0
         if lasting.ledger is not None:
             self.metrics.watch_ledger(self._ledger)
+        if isinstance(limits := lasting.limits, SharedLimits):
+            self.metrics.watch_sharing(lambda: SharingFigures(limits.is_shared, limits.losses))
 
     def watch(self, settings: Callable[[], Settings]) -> None:
         """Tell where the upstreams of the settings in force stand."""
         self.metrics.watch_upstreams(lambda: list(self._upstreams(settings())))
+        self.metrics.watch_semantics(lambda: list(self._semantics()))
 
     def end(self, entry: Entry, record: UsageRecord) -> None:
         """Take a request that is over."""
@@ -58,7 +64,7 @@ class Observing:
         for number, upstream in enumerate(tally.visited):
             self.metrics.count_event(upstream, "retry" if number else "attempt")
         if tally.cache is not None:
-            self.metrics.count_cache("exact", tally.cache)
+            self.metrics.count_cache(tally.cache_tier, tally.cache)
         if record.outcome == "ok":
             self._learn(entry, record)
 
@@ -81,6 +87,12 @@ class Observing:
             in_flight = int(self._lasting.memory.view.in_flight(name))
             state = upstream.health.breaker.state(now_s).value
             yield UpstreamFigures(name, in_flight, upstream.health.cooldown_s(now_s), state)
+
+    def _semantics(self) -> Iterator[SemanticFigures]:
+        for route, state in self._lasting.semantics.states():
+            yield SemanticFigures(
+                route, state.is_open, state.bound, state.checks, state.false, state.served
+            )
 
 
 def _known(config: GatewayConfig) -> KnownNames:

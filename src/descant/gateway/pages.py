@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 from prometheus_client import generate_latest
 
+from descant.gateway import admin
 from descant.gateway.answers import Send, error_body, error_headers, send_answer
 from descant.gateway.call import PATHS
-from descant.gateway.config import GatewayConfig
+from descant.gateway.intake import no_such_model
 from descant.gateway.reply import JSON
 from descant.gateway.worker import Worker
 from descant.schema.errors import DescantError, MethodNotAllowed, NotFound, ServerStopping
 
 _METRICS = b"text/plain; version=0.0.4; charset=utf-8"
-_GLOB = "*?["
 
 
 class Pages:
@@ -47,29 +47,36 @@ class Pages:
             return self._ready()
         if path == "/metrics" and self._worker.settings.config.server.metrics_port is None:
             return 200, generate_latest(self._worker.observing.registry), _METRICS
+        if path == "/":
+            return 200, orjson.dumps({"name": "descant gateway", "models": "/v1/models"}), JSON
         if path == "/v1/models":
-            return self._models(dict(scope["headers"]))
+            return 200, orjson.dumps({"object": "list", "data": self._models(scope)}), JSON
+        if path.startswith("/v1/models/"):
+            return 200, orjson.dumps(self._model(scope, path.removeprefix("/v1/models/"))), JSON
+        if path in ("/admin/economy", "/admin/state"):
+            return 200, orjson.dumps(self._admin(path, dict(scope["headers"]))), JSON
         raise NotFound(f"There is nothing at {path}.")
+
+    def _admin(self, path: str, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+        worker = self._worker
+        admin.check_admin(worker.settings.keys.caller(headers))
+        if path == "/admin/economy":
+            return admin.economy(worker.lasting)
+        return admin.state(worker.settings, worker.lasting)
 
     def _ready(self) -> tuple[int, bytes, bytes]:
         if self._worker.drain.is_draining:
             raise ServerStopping("The gateway is stopping.")
         return 200, orjson.dumps({"status": "ready"}), JSON
 
-    def _models(self, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
+    def _models(self, scope: Mapping[str, Any]) -> list[dict[str, Any]]:
         settings = self._worker.settings
-        caller = settings.keys.caller(headers)
-        names = [name for name in named_models(settings.config) if caller.may_use(name)]
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "descant-gateway"}
-            for name in names
-        ]
-        return 200, orjson.dumps({"object": "list", "data": data}), JSON
+        caller = settings.keys.caller(dict(scope["headers"]))
+        models = self._worker.catalogue.models(settings.config)
+        return [model.card() for model in models if caller.may_use(model.name)]
 
-
-def named_models(config: GatewayConfig) -> list[str]:
-    """Return every model that the settings name; what a glob lets through is the upstreams' to say."""
-    names = [*config.routes]
-    for upstream in config.upstreams.values():
-        names += [*upstream.models, *upstream.names]
-    return sorted({name for name in names if not any(sign in name for sign in _GLOB)})
+    def _model(self, scope: Mapping[str, Any], name: str) -> dict[str, Any]:
+        for card in self._models(scope):
+            if card["id"] == name:
+                return card
+        raise no_such_model(name)

@@ -16,8 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from descant.gateway.call import Call
-from descant.gateway.exchange import AnyReply
-from descant.gateway.reply import Tally, WholeReply
+from descant.gateway.reply import AnyReply, Tally, WholeReply
 from descant.gateway.watching import RequestSpan
 
 _log = logging.getLogger(__name__)
@@ -83,13 +82,16 @@ class Shadowing:
         tally, begun_s = Tally(), self._clock()
         patience_s = call.deadline_s - call.received_s
         call = replace(call, received_s=begun_s, deadline_s=begun_s + patience_s)
+        span = asking.begin(call)
+        reply: AnyReply | None = None
         try:
-            reply = await asking.ask(call, tally, asking.begin(call))
+            reply = await asking.ask(call, tally, span)
         # Whatever happens to a mirror, no caller has part in it; and it has to be known.
         except Exception as error:
             _log.warning("A shadow was not answered: %s", error)
             return
         finally:
+            span.end(500 if reply is None else 200, "failed" if reply is None else None)
             asking.note(call, tally)
         if isinstance(reply, WholeReply):
             self._write(call, given, reply.body, tally, self._clock() - begun_s)

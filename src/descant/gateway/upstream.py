@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import aiohttp
 
 from descant.gateway.config import UpstreamConfig
 from descant.gateway.dialects import Dialect, UpstreamRequest
+from descant.gateway.dialects.openai import OpenAIDialect
 from descant.gateway.failures import UpstreamHealth
 from descant.gateway.ledger import Prices
 from descant.gateway.limits import Claim
@@ -21,6 +23,7 @@ MOST_METRICS_BYTES = 4 << 20
 MOST_REFUSAL_BYTES = 65_536
 """Of what an upstream says instead of an answer, so much is read."""
 _METRICS_S = 2.0
+_LISTING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,23 @@ class Upstream:
             response.raise_for_status()
             text = await read_some(response, MOST_METRICS_BYTES)
             return text.decode(errors="replace")
+
+    async def listing(self) -> bytes:
+        """Return the list of its models.
+
+        Raises:
+            aiohttp.ClientError: it cannot be reached.
+            TimeoutError: it was silent for too long.
+            GarbledAnswer: it has no such list.
+        """
+        if not isinstance(self.dialect, OpenAIDialect):
+            raise GarbledAnswer(f"Upstream {self.name} lists no models as OpenAI does.")
+        async with (
+            asyncio.timeout(_LISTING_S),
+            send(self.session, self.address, self.dialect.listing()) as response,
+        ):
+            response.raise_for_status()
+            return await read_some(response, MOST_METRICS_BYTES)
 
 
 async def read_whole(response: aiohttp.ClientResponse) -> bytes:

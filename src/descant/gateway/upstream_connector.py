@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import socket
 import ssl
@@ -17,6 +18,8 @@ from descant.gateway.dialects import UpstreamRequest
 from descant.gateway.upstream_address import UpstreamAddress, parse_address, reach_of
 from descant.schema.errors import InvalidConfig
 
+_MOST_AT_ONCE_BYTES = 1 << 20
+"""Larger bodies are written in pieces, and others get their turn between them."""
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 
 
@@ -70,11 +73,12 @@ def send(
     session: aiohttp.ClientSession, address: UpstreamAddress, request: UpstreamRequest
 ) -> _RequestContextManager:
     """Send a request as it is written; a redirect is an answer like any other."""
+    body = request.body
     return session.request(
         request.method,
         URL(address.origin + request.path, encoded=True),
         headers=request.headers,
-        data=request.body,
+        data=body if len(body) <= _MOST_AT_ONCE_BYTES else io.BytesIO(body),
         allow_redirects=False,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
@@ -19,13 +20,17 @@ from descant.gateway.failures import (
     outcome_of_status,
 )
 from descant.gateway.limits import Amounts, Limits, Refusal, Reservation
-from descant.gateway.reply import StreamedReply, Tally, WholeReply
+from descant.gateway.reply import StreamedReply, Tally, WholeReply, begun
 from descant.gateway.routing import Candidate, Router
 from descant.gateway.upstream import MOST_REFUSAL_BYTES, Upstream, read_some, read_whole
 from descant.gateway.watching import AttemptEnd, AttemptSpan, AttemptStart, RequestSpan
 from descant.schema.errors import GarbledAnswer, InputError
 
 _ANSWERED = 200
+_PERHAPS_ANSWERED = frozenset({Outcome.ANSWERED, Outcome.TIMED_OUT, Outcome.CUT, Outcome.GARBAGE})
+_BYTES_PER_TOKEN = 4
+_TAIL_S = 1.0
+"""How long after a stream's last event its connection may take to be free again."""
 
 
 class VisitFailed(Exception):
@@ -80,8 +85,7 @@ class Visit:
             VisitFailed: it gave no answer, or one that says the request is wrong.
             InputError: the upstream has no words for something in the request.
         """
-        request = self._request()
-        await self._set_aside()
+        request = await self._admitted()
         self._begun_s = self._clock()
         self._router.sent(self._trip.candidate, self._trip.call)
         try:
@@ -95,28 +99,31 @@ class Visit:
             await self._end(None, None)
             raise
 
-    async def _set_aside(self) -> None:
-        trip = self._trip
-        if not trip.upstream.claims:
-            return
-        try:
-            most = Amounts(1, trip.call.most_tokens)
-            held = await self._limits.reserve(trip.upstream.claims, most)
-        except BaseException:
-            trip.attempts.release(trip.tried)
-            raise
-        if isinstance(held, Refusal):
-            trip.attempts.pass_over(trip.tried, held.wait_s, self._clock())
-            raise HeldBack(held.wait_s)
-        self._reservation = held
-
-    def _request(self) -> UpstreamRequest:
+    async def _admitted(self) -> UpstreamRequest:
+        """Return the request, with its share set aside; else the permit has gone back."""
         trip = self._trip
         try:
-            return trip.upstream.dialect.request(trip.call, trip.candidate.model)
+            request = trip.upstream.dialect.request(trip.call, trip.candidate.model)
+            self._reservation = await self._set_aside()
         except InputError:
             trip.attempts.pass_over(trip.tried, math.inf, self._clock())
             raise
+        except HeldBack as held:
+            trip.attempts.pass_over(trip.tried, held.wait_s, self._clock())
+            raise
+        except BaseException:
+            trip.attempts.release(trip.tried)
+            raise
+        return request
+
+    async def _set_aside(self) -> Reservation | None:
+        claims = self._trip.upstream.claims
+        if not claims:
+            return None
+        held = await self._limits.reserve(claims, Amounts(1, self._trip.call.most_tokens))
+        if isinstance(held, Refusal):
+            raise HeldBack(held.wait_s)
+        return held
 
     async def _ask(self, request: UpstreamRequest) -> WholeReply | StreamedReply:
         trip = self._trip
@@ -145,9 +152,14 @@ class Visit:
             raise
 
     async def _refused(self, response: aiohttp.ClientResponse) -> VisitFailed:
-        body = await read_some(response, MOST_REFUSAL_BYTES)
-        response.close()
         reply = self._reply(response, outcome_of_status(response.status))
+        try:
+            body = await read_some(response, MOST_REFUSAL_BYTES)
+        except asyncio.CancelledError:
+            # Who waited is gone, but what the head said of when to come back holds for all.
+            await self._end(reply, None)
+            raise
+        response.close()
         said = self._trip.upstream.dialect.refusal(response.status, response.headers, body)
         return VisitFailed(reply, said)
 
@@ -157,11 +169,15 @@ class Visit:
         body = await read_whole(response)
         trip.tally.mark("upstream")
         answered = trip.upstream.dialect.answer(trip.call, body)
-        trip.tally.usage, trip.tally.adapters = answered.usage, answered.adapters
+        usage = answered.usage or self._guessed(len(answered.body) // _BYTES_PER_TOKEN)
+        trip.tally.usage, trip.tally.adapters = usage, answered.adapters
         await self._end(self._reply(response, Outcome.ANSWERED), answered.usage)
-        return WholeReply(
-            _ANSWERED, answered.body, answered.usage, trip.upstream.name, answered.adapters
-        )
+        return WholeReply(_ANSWERED, answered.body, usage, trip.upstream.name, answered.adapters)
+
+    def _guessed(self, written_tokens: int) -> Usage:
+        """Return what an answer took whose upstream does not say."""
+        call = self._trip.call
+        return Usage(call.prompt_tokens, min(call.max_tokens, written_tokens))
 
     async def _begin_stream(self, response: aiohttp.ClientResponse) -> StreamedReply:
         """Read until there is something to send on: until then another upstream can answer."""
@@ -178,9 +194,8 @@ class Visit:
                 raise self._broken_before_begin(response, reader)
         self._first_byte()
         self._trip.attempts.first_byte_sent()
-        return StreamedReply(
-            self._pieces(response, reader, first, content), self._trip.upstream.name
-        )
+        pieces = self._pieces(response, reader, first, content)
+        return StreamedReply(await begun(pieces), self._trip.upstream.name)
 
     def _broken_before_begin(
         self, response: aiohttp.ClientResponse, reader: StreamReader
@@ -204,26 +219,29 @@ class Visit:
     ) -> AsyncGenerator[bytes, None]:
         tally = self._trip.tally
         outcome: Outcome | None = None
-        num_events = 0
+        num_events = first.count(b"\n\n")
         try:
+            yield b""
             yield first
-            num_events = first.count(b"\n\n")
             try:
-                async for piece in content:
-                    if out := reader.feed(piece):
+                while not (reader.is_complete or reader.failure):
+                    if out := reader.feed(await anext(content)):
                         num_events += out.count(b"\n\n")
                         yield out
-                outcome = Outcome.ANSWERED
+                broken = Outcome.CUT
+            except StopAsyncIteration:
+                broken = Outcome.CUT
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                outcome = outcome_of_error(error)
+                broken = outcome_of_error(error)
             if last := reader.end():
                 yield last
-            if reader.failure is not None and outcome is Outcome.ANSWERED:
-                outcome = Outcome.CUT
+            outcome = Outcome.ANSWERED if reader.is_complete else broken
+            if reader.is_complete:
+                await _to_the_end(response)
         finally:
-            tally.is_cut = outcome is not Outcome.ANSWERED
+            tally.is_cut = not reader.is_complete
             # Who breaks off has read about a token an event; what was read is an estimate too.
-            tally.usage = reader.usage or Usage(self._trip.call.prompt_tokens, num_events)
+            tally.usage = reader.usage or self._guessed(num_events)
             response.close() if tally.is_cut else response.release()
             reply = None if outcome is None else self._reply(response, outcome)
             await self._end(reply, tally.usage)
@@ -243,14 +261,19 @@ class Visit:
             return
         self._is_over = True
         trip = self._trip
-        if reply is None:
-            trip.attempts.release(trip.tried)
-        else:
-            trip.attempts.note(trip.tried, reply, self._clock())
-        self._end_span(reply, usage)
-        self._router.done(trip.candidate, trip.call, usage)
-        if self._reservation is not None:
-            await self._settle(self._reservation, reply, usage)
+        if reply is None and usage is None and self._span is not None:
+            # Who leaves has had the prompt read; what was written for nobody is not known.
+            trip.tally.upstream, trip.tally.usage = trip.upstream.name, self._guessed(0)
+        try:
+            if reply is None:
+                trip.attempts.release(trip.tried)
+            else:
+                trip.attempts.note(trip.tried, reply, self._clock())
+            self._end_span(reply, usage)
+        finally:
+            self._router.done(trip.candidate, trip.call, usage)
+            if self._reservation is not None:
+                await self._settle(self._reservation, reply, usage)
 
     def _start(self) -> AttemptStart:
         trip = self._trip
@@ -280,9 +303,20 @@ class Visit:
     ) -> None:
         if usage is not None:
             tokens = usage.total_tokens
-        elif reply is None or reply.outcome is Outcome.ANSWERED:
+        elif reply is None or reply.outcome in _PERHAPS_ANSWERED:
             # Nobody says what it took: a request that was left alone may have been answered there.
             tokens = reservation.most.tokens
         else:
             tokens = 0
         await self._limits.settle(reservation, Amounts(1, tokens))
+
+
+async def _to_the_end(response: aiohttp.ClientResponse) -> None:
+    """Read what follows the last event, so that the connection can be used again."""
+    if response.content.at_eof():
+        return
+    try:
+        async with asyncio.timeout(_TAIL_S):
+            await response.content.readany()
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        response.close()

@@ -306,11 +306,32 @@ class Unauthorized(DescantError):
     http_status = 401
 
 
+class NotAllowed(DescantError):
+    """A key that is known but may not do this."""
+
+    code = "not_allowed"
+    http_status = 403
+
+
 class BodyTooLarge(InputError):
     """More bytes than a request may have."""
 
     code = "request_too_large"
     http_status = 413
+
+
+class UnsupportedEncoding(InputError):
+    """A request that is compressed: how large it is shows only while it is unpacked."""
+
+    code = "unsupported_encoding"
+    http_status = 415
+
+
+class TooManyConnections(DescantError):
+    """A process holds as many connections as it may."""
+
+    code = "too_many_connections"
+    http_status = 503
 
 
 class BodyTooSlow(InputError):

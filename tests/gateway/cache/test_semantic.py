@@ -49,11 +49,13 @@ def cache(
     config: SemanticConfig = CONFIG, clock: Clock | None = None, **more: Any
 ) -> SemanticCache:
     gate = more.pop("gate", None) or AlwaysOpen()
-    return SemanticCache(config, gate, more.pop("embedder", embed), clock or Clock(), **more)
+    return SemanticCache(config, gate, clock or Clock(), **more)
 
 
-def ask(semantic: SemanticCache, call: Call, identity: Identity = SOME) -> Question:
-    return asyncio.run(semantic.ask(call, identity))
+def ask(
+    semantic: SemanticCache, call: Call, identity: Identity = SOME, embedder: Any = embed
+) -> Question:
+    return asyncio.run(semantic.ask(call, identity, embedder))
 
 
 def filled(**more: Any) -> SemanticCache:
@@ -162,8 +164,8 @@ async def empty(texts: Sequence[str]) -> list[list[float]]:
 
 @pytest.mark.parametrize("embedder", [silent, endless, empty])
 def test_trouble_with_the_embedder_fails_no_request(embedder: Any) -> None:
-    semantic = cache(embedder=embedder)
-    question = ask(semantic, chat("parcel"))
+    semantic = cache()
+    question = ask(semantic, chat("parcel"), embedder=embedder)
     assert question.match is None
     semantic.keep(question, answer())
     assert semantic.counts.failed == 1
@@ -184,12 +186,13 @@ def test_another_embedder_starts_anew() -> None:
     async def embedder(texts: Sequence[str]) -> list[list[float]]:
         return [[1.0] * width[0]]
 
-    semantic = filled(embedder=embedder)
+    semantic = cache()
+    semantic.keep(ask(semantic, chat("parcel"), embedder=embedder), answer())
     width[0] = 8
-    question = ask(semantic, chat("parcel"))
+    question = ask(semantic, chat("parcel"), embedder=embedder)
     assert question.match is None
     semantic.keep(question, answer())
-    assert ask(semantic, chat("parcel")).match is not None
+    assert ask(semantic, chat("parcel"), embedder=embedder).match is not None
 
 
 def test_bounded() -> None:
@@ -260,7 +263,7 @@ def test_near_duplicates_with_other_answers_keep_it_shut(
             topic = chance.randrange(30)
             text = f"{topic} {'not ' * is_other}{number}"
             right = answer(f"{topic} {number if is_other else ''}")
-            question = await semantic.ask(chat(text), SOME)
+            question = await semantic.ask(chat(text), SOME, embed)
             if question.is_served and question.match is not None:
                 num_served += 1
                 num_false += question.match.answer != right

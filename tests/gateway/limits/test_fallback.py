@@ -69,7 +69,8 @@ def in_redis(server: RedisServer) -> tuple[int, int]:
     """Return the running requests, and the tokens of the minute."""
     with redis.Redis.from_url(server.url) as store:
         tokens = store.hget("{descant}:key:a:w", "tokens600000:sum")
-        return store.zcard("{descant}:key:a:l"), int(tokens or 0)
+        running = store.zcard("{descant}:key:a:l:worker")
+        return running, int(tokens or 0)
 
 
 Loss = Callable[[RedisServer], None]

@@ -81,6 +81,7 @@ def test_who_is_closed_is_not_asked() -> None:
     with pytest.raises(TooBusy) as refused:
         router.candidates(call())
     assert refused.value.remedy == "Ask again in 14400 seconds."
+    assert refused.value.wait_s == 14400
 
 
 def test_an_unknown_model_has_no_candidates() -> None:

@@ -20,6 +20,7 @@ from descant.gateway.watching import (
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SharingFigures,
     UpstreamFigures,
     serve_metrics,
     worker_port,
@@ -245,3 +246,11 @@ def test_the_metrics_are_served() -> None:
     status, kind, text = asyncio.run(ask(registry))
     assert (status, kind) == (200, "text/plain")
     assert 'descant_gateway_in_flight{worker="3"} 0.0' in text
+
+
+def test_where_shared_limits_stand_is_told_once_there_are_any() -> None:
+    metrics, registry = made()
+    assert not any("limits_" in name for name, _ in samples(registry))
+    metrics.watch_sharing(lambda: SharingFigures(is_shared=False, losses=2))
+    assert value(registry, "limits_shared") == 0
+    assert value(registry, "limits_losses_total") == 2

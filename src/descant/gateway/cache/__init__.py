@@ -7,6 +7,7 @@ from descant.gateway.cache.answer import EVENTS, JSON, CachedAnswer, is_worth_ke
 from descant.gateway.cache.embedding_tier import EmbeddingBatch, EmbeddingTier
 from descant.gateway.cache.exact import AnswerStore, LocalStore
 from descant.gateway.cache.intermediate import IntermediateStore
+from descant.gateway.cache.layered import LayeredStore
 from descant.gateway.cache.lru import Bounds, CacheCounts
 from descant.gateway.cache.partition import Identity
 from descant.gateway.cache.plan import (
@@ -35,6 +36,7 @@ __all__ = [
     "Flight",
     "Identity",
     "IntermediateStore",
+    "LayeredStore",
     "LocalStore",
     "Seat",
     "SingleFlight",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -21,6 +21,8 @@ class EmbeddingBatch:
     body: Mapping[str, Any]
     keys: Sequence[bytes]
     """Of the inputs, in order; the same input twice has the same key twice."""
+    inputs: Mapping[bytes, Any]
+    """Each once, by key."""
     known: Mapping[bytes, bytes]
     missing: Mapping[bytes, Any]
     """The inputs to ask for, each once."""
@@ -29,6 +31,10 @@ class EmbeddingBatch:
     def is_known(self) -> bool:
         """Whether nothing has to be asked for."""
         return not self.missing
+
+    def anew(self) -> EmbeddingBatch:
+        """Return the batch as if nothing of it was known."""
+        return replace(self, known={}, missing=self.inputs)
 
     def rest(self) -> dict[str, Any]:
         """Return the body to send upstream: the request with the missing inputs alone."""
@@ -64,7 +70,7 @@ class EmbeddingTier:
         found = {key: self._vectors.get(key) for key in by_key}
         known = {key: vector for key, vector in found.items() if vector is not None}
         missing = {key: one for key, one in by_key.items() if key not in known}
-        return EmbeddingBatch(call.body, keys, known, missing)
+        return EmbeddingBatch(call.body, keys, by_key, known, missing)
 
     def merge(self, batch: EmbeddingBatch, answer: bytes, ttl_s: float) -> bytes | None:
         """Return the answer to the whole request, and keep what is new in it.

@@ -53,6 +53,8 @@ class CachePlan:
     """Whether it may wait for a call like it that is already under way."""
     ttl_s: float
     most_age_s: float
+    content: str
+    """What the model's name stands for, as `Identity` says it."""
 
 
 def read_cache_control(value: str | None) -> CacheWish:
@@ -91,5 +93,6 @@ def plan_cache(
         may_store=policy.ttl_s > 0,
         may_share=not wish.no_cache,
         ttl_s=policy.ttl_s,
-        most_age_s=wish.most_age_s,
+        most_age_s=min(wish.most_age_s, policy.ttl_s),
+        content=identity.content,
     )

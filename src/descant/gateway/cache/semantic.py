@@ -7,7 +7,7 @@ partitions never see each other. Whether a match is served is up to a `FalseHitG
 
 ::
 
-    question = await cache.ask(call, identity)
+    question = await cache.ask(call, identity, embed)
     if question.match is None:  ask upstream, then cache.keep(question, answer)
     elif question.is_served:    answer with question.match.answer
     else:                       ask upstream, then await cache.check(question, answer)
@@ -114,7 +114,6 @@ class SemanticCache:
         self,
         config: SemanticConfig,
         gate: FalseHitGate,
-        embedder: Embedder,
         clock: Callable[[], float],
         judge: Judge | None = None,
     ):
@@ -122,7 +121,6 @@ class SemanticCache:
         self.counts = CacheCounts()
         self._config = config
         self._gate = gate
-        self._embedder = embedder
         self._clock = clock
         self._judge = judge or _are_equal
         self._partitions: OrderedDict[bytes, _Partition] = OrderedDict()
@@ -137,10 +135,10 @@ class SemanticCache:
         """Return whether it serves, and on what evidence."""
         return self._gate.state()
 
-    async def ask(self, call: Call, identity: Identity) -> Question:
+    async def ask(self, call: Call, identity: Identity, embed: Embedder) -> Question:
         """Look for an answer to a question like this one, and decide whether it is served."""
         free = split_free_text(call, identity)
-        vector = () if free is None else await self._embed(free.text)
+        vector = () if free is None else await self._embed(free.text, embed)
         if free is None or not len(vector):
             return Question()
         match = self._find(free.partition, vector)
@@ -177,9 +175,9 @@ class SemanticCache:
             _log.warning("The semantic cache's judge failed: %r.", error)
             return False
 
-    async def _embed(self, text: str) -> Sequence[float]:
+    async def _embed(self, text: str, embed: Embedder) -> Sequence[float]:
         try:
-            (vector,) = await self._embedder([text])
+            (vector,) = await embed([text])
             if not all(map(isfinite, vector)):
                 raise ValueError("a vector is not finite")
             return vector

@@ -19,6 +19,7 @@ from typing import Generic, TypeVar
 from descant.schema.errors import ClientGone, ServerStopping
 
 _log = logging.getLogger(__name__)
+_STOPPING_WAIT_S = 5.0
 Head = TypeVar("Head")
 
 
@@ -243,5 +244,7 @@ async def _fly(work: Work[Head], flight: Flight[Head]) -> None:
 
 def _outcome(task: asyncio.Task[None]) -> BaseException | None:
     if task.cancelled():
-        return ServerStopping("The server is stopping.", remedy="Ask again.")
+        error = ServerStopping("The server is stopping.", remedy="Ask again.")
+        error.wait_s = _STOPPING_WAIT_S
+        return error
     return task.exception()

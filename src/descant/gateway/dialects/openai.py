@@ -24,6 +24,7 @@ _LISTS: Mapping[Operation, str] = {
 """What every answer has."""
 PATH_OF: Mapping[Operation, str] = {operation: path for path, operation in PATHS.items()}
 """Where each operation is asked for."""
+_MOST_KEYS, _MOST_SEARCHED_BYTES = 50, 1 << 20
 _DECIDED = frozenset(
     {"model", "messages", "prompt", "stream", "n", "max_tokens", "max_completion_tokens"}
 )
@@ -54,6 +55,15 @@ class OpenAIDialect:
         del model
         return self.base_path + PATH_OF[call.operation]
 
+    def place(self, path: str) -> str:
+        """Return where what OpenAI has at this path is."""
+        return self.base_path + path
+
+    def listing(self) -> UpstreamRequest:
+        """Return the request that lists its models."""
+        headers = {"accept": "application/json", **self.headers}
+        return UpstreamRequest("GET", f"{self.base_path}/v1/models", headers, b"")
+
     def answer(self, call: Call, body: bytes) -> Answered:
         """Return the same bytes, with the usage they tell."""
         document = parse_object(body)
@@ -83,7 +93,7 @@ def request_headers(call: Call, own: Mapping[str, str]) -> dict[str, str]:
 
 
 def _body(call: Call, model: str) -> bytes:
-    _refuse_lookalikes(call.body)
+    refuse_lookalikes(call.body)
     body = _adjusted(call, model)
     if body is call.body and _is_unambiguous(call):
         return call.raw
@@ -114,10 +124,13 @@ def _is_unambiguous(call: Call) -> bool:
     """
     if b"\\u00" in call.raw:  # Letters of a key may be written so.
         return False
+    if len(call.body) > _MOST_KEYS or len(call.raw) > _MOST_SEARCHED_BYTES:
+        # To look for each key in all of it would take longer than to write it anew.
+        return False
     return all(call.raw.count(b'"%s"' % key.encode(errors="replace")) == 1 for key in call.body)
 
 
-def _refuse_lookalikes(body: Mapping[str, Any]) -> None:
+def refuse_lookalikes(body: Mapping[str, Any]) -> None:
     """Refuse ``Model`` beside ``model``: some servers read keys in either case."""
     for key in body:
         if key not in _DECIDED and key.casefold() in _DECIDED:

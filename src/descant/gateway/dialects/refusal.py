@@ -13,7 +13,7 @@ _CALLERS_MISTAKES = frozenset({400, 404, 409, 413, 415, 422})
 _LONGEST_MESSAGE = 1000
 _PRIVATE = re.compile(
     r"\b(?:https?|wss?)://\S+"
-    r"|\b(?:sk|pk|org|proj|req|key)[-_](?=\S*[0-9*])[A-Za-z0-9_*.-]{6,}"
+    r"|\b(?:sk|pk|org|proj|req|key)[-_](?=\S{0,100}[0-9*])[A-Za-z0-9_*.-]{6,}"
     r"|\b(?:Bearer|Basic)\s+\S+",
     re.IGNORECASE,
 )

@@ -13,6 +13,9 @@ from descant.gateway.economy.token_parts import PARTS, weigh_parts
 CONSTANT_SHARE = 0.2
 """A beginning that so many of a route's requests have in common counts as constant."""
 
+OTHERS = "others"
+_MOST_ROUTES = 256
+
 
 @dataclass(frozen=True, slots=True)
 class RouteEconomy:
@@ -78,11 +81,12 @@ class EconomyView:
     def observe(self, route: str, call: Call, usage: Usage) -> None:
         """Take one request that upstream has answered; answers from a cache use no tokens.
 
-        `route` is a name of the settings, never one that a caller made up.
+        Beyond the first 256 names, which callers may have made up, all others are one.
         """
         sums = self._routes.get(route)
         if sums is None:
-            sums = self._routes[route] = _RouteSum()
+            name = route if len(self._routes) < _MOST_ROUTES else OTHERS
+            sums = self._routes.setdefault(name, _RouteSum())
         sums.add(call, usage)
 
     def report(self) -> EconomyReport:

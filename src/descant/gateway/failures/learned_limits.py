@@ -129,6 +129,18 @@ class LearnedLimits:
         pair = self._models.get(model)
         return _lower(configured, None if pair is None else pair.tokens.limit(now_s))
 
+    def stated(self, now_s: float) -> dict[str, dict[str, int]]:
+        """Return the limits a minute that the upstream stated and that are still believed, by model."""
+        believed = {
+            model: {"requests": pair.requests.limit(now_s), "tokens": pair.tokens.limit(now_s)}
+            for model, pair in self._models.items()
+        }
+        told = {
+            model: {kind: limit for kind, limit in limits.items() if limit is not None}
+            for model, limits in believed.items()
+        }
+        return {model: limits for model, limits in told.items() if limits}
+
     def _pair(self, model: str) -> _Pair:
         if (pair := self._models.get(model)) is not None:
             return pair

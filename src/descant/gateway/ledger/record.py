@@ -33,7 +33,7 @@ class UsageRecord:
     """When it was over: seconds since 1970, UTC."""
     tenant: str
     key: str
-    operation: Operation
+    operation: Operation | Literal["batches"]
     model: str
     """As asked; its first 200 characters are kept."""
     outcome: Outcome

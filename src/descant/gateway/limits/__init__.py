@@ -12,7 +12,14 @@
 
 from descant.gateway.limits.claim import NANO, Budget, Claim, Period, Rate
 from descant.gateway.limits.in_process import InProcessLimits
-from descant.gateway.limits.reservation import Amounts, Limits, Refusal, Reservation, Room
+from descant.gateway.limits.reservation import (
+    Amounts,
+    Limits,
+    Refusal,
+    Reservation,
+    Room,
+    SharedLimits,
+)
 
 __all__ = [
     "NANO",
@@ -26,4 +33,5 @@ __all__ = [
     "Refusal",
     "Reservation",
     "Room",
+    "SharedLimits",
 ]

@@ -46,13 +46,17 @@ class FallbackLimits:
         self._clock = clock
         self._trusted_from_s = -math.inf
         self._probe: asyncio.Task[None] | None = None
-        self.losses = 0
-        """How often Redis was lost."""
+        self._losses = 0
 
     @property
     def is_shared(self) -> bool:
         """Whether Redis decides."""
         return self._probe is None
+
+    @property
+    def losses(self) -> int:
+        """How often Redis was lost."""
+        return self._losses
 
     async def reserve(self, claims: tuple[Claim, ...], most: Amounts) -> Reservation | Refusal:
         """Take from all scopes, which differ, or from none; never waits longer than Redis may."""
@@ -139,7 +143,7 @@ class FallbackLimits:
     def _lose(self, error: Exception) -> None:
         if self._probe is not None:
             return
-        self.losses += 1
+        self._losses += 1
         _log.warning("Limits are no longer shared, each worker keeps its part: Redis: %r", error)
         self._probe = asyncio.create_task(self._wait_until_back())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from descant.gateway.limits.in_process import LEASE_S, lease_us
 from descant.gateway.limits.redis_line import GONE, RedisLine
 from descant.gateway.limits.redis_script import (
     SERVER_CLOCK,
+    beat_script,
     reserve_script,
     seed_script,
     settle_script,
@@ -38,10 +40,14 @@ _MOST_REMEMBERED = 4096
 class RedisSettings:
     """How Redis is asked."""
 
-    answer_s: float = 0.05
-    """The longest that anyone waits for a Redis that does not answer."""
+    answer_s: float = 0.2
+    """The longest that anyone waits for a Redis that does not answer: once, until it is back."""
     lease_s: float = LEASE_S
     """When what a request holds comes back though nobody said that it is done."""
+    silence_s: float = 5.0
+    """A worker that was not heard for so long has given up what its requests held."""
+    beat_s: float = 1.0
+    """How often a worker says that it is there."""
     prefix: str = "{descant}"
     """Of all keys; its braces keep them together in a cluster."""
     clock_lua: str = SERVER_CLOCK
@@ -57,15 +63,20 @@ class RedisLimits:
     def __init__(self, client: Redis, worker: str, settings: RedisSettings = RedisSettings()):
         self._line = RedisLine(client, settings.answer_s)
         self._prefix = settings.prefix
+        self._worker = worker
         self._lease_us = lease_us(settings.lease_s)
+        self._silence_us = int(settings.silence_s * MICROSECONDS)
+        self._beat_s = settings.beat_s
         self._ids = (f"{worker}-{number}" for number in itertools.count())
         self._reserve = reserve_script(settings.clock_lua)
         self._settle = settle_script(settings.clock_lua)
         self._seed = seed_script(settings.clock_lua)
+        self._beat = beat_script(settings.clock_lua)
         # Claims are made once and asked for often.
         self._told = functools.lru_cache(_MOST_REMEMBERED)(_claim)
         self._unsaid: dict[str, _Ending] = {}
         self._delivery: asyncio.Task[None] | None = None
+        self._beating: asyncio.Task[None] | None = None
 
     @property
     def unsaid(self) -> int:
@@ -79,6 +90,8 @@ class RedisLimits:
             RedisError: Redis is gone; whatever it did will be undone.
             TimeoutError: it did not answer in time; the same.
         """
+        if self._beating is None:
+            self._beating = asyncio.create_task(self._keep_beating())
         asked = Reservation(next(self._ids), claims, most, taken_us=0)
         payload = {**self._payload(asked), "guess_us": int(CONCURRENCY_WAIT_S * MICROSECONDS)}
         try:
@@ -124,10 +137,16 @@ class RedisLimits:
         while self._unsaid:
             await self._say(next(iter(self._unsaid.values())))
 
+    async def beat(self) -> None:
+        """Say that this worker is there; raises as `settle` does."""
+        payload = {"worker": self._worker, "silence_us": self._silence_us}
+        await self._line.run(self._beat, [self._beats], orjson.dumps(payload))
+
     async def aclose(self) -> None:
         """Break off what is awaited, and close the connection."""
-        if self._delivery is not None:
-            self._delivery.cancel()
+        for task in (self._delivery, self._beating):
+            if task is not None:
+                task.cancel()
         await self._line.aclose()
 
     async def _say(self, ending: _Ending) -> None:
@@ -153,11 +172,24 @@ class RedisLimits:
         except GONE:
             return  # What is left stays unsaid until the next delivery.
 
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(self._beat_s)
+            with contextlib.suppress(*GONE):  # Whoever asks next finds out and tells.
+                await self.beat()
+
+    @property
+    def _beats(self) -> str:
+        return f"{self._prefix}:beats"
+
     def _payload(self, reservation: Reservation) -> dict[str, Any]:
         most = reservation.most
         return {
             "most": _amounts(most),
             "lease_us": self._lease_us,
+            "silence_us": self._silence_us,
+            "worker": self._worker,
+            "holder": reservation.id.rpartition("-")[0],
             "member": f"{reservation.id}:{most.money_nano}",
             "claims": [self._told(claim) for claim in reservation.claims],
         }
@@ -167,7 +199,7 @@ class RedisLimits:
         for claim in reservation.claims:
             scope = f"{self._prefix}:{claim.scope}"
             keys += [f"{scope}:w", f"{scope}:l", f"{scope}:m"]
-        return keys
+        return [*keys, self._beats]
 
 
 @dataclass(slots=True)

@@ -22,6 +22,8 @@ from descant.gateway.limits.redis_script import Script
 GONE = (RedisError, OSError)
 """What is raised where Redis does not answer in time, or answers with an error."""
 _MOST_AT_ONCE = 50
+_SLICES = 10
+"""Of the time for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,27 @@ class RedisLine:
             batch = [order for order in self._waiting[:_MOST_AT_ONCE] if not order.answer.done()]
             del self._waiting[:_MOST_AT_ONCE]
             try:
-                async with asyncio.timeout(self._answer_s / 2):
-                    await self._send(batch)
+                await self._send_in_time(batch)
             except asyncio.CancelledError:
                 self._fail(batch, ConnectionError("the connection was closed."))
                 raise
             except Exception as error:
                 # Whatever it was, whoever waits is told.
                 self._fail(batch, error)
+
+    async def _send_in_time(self, batch: Sequence[_Order]) -> None:
+        sending = asyncio.ensure_future(self._send(batch))
+        try:
+            # In slices: an event loop that was busy itself must not find the time over while the
+            # answer lies in its socket.
+            for _ in range(_SLICES):
+                await asyncio.wait({sending}, timeout=self._answer_s / 2 / _SLICES)
+                if sending.done():
+                    return sending.result()
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
+        raise TimeoutError
 
     def _fail(self, batch: Sequence[_Order], error: Exception) -> None:
         behind, self._waiting = self._waiting, []

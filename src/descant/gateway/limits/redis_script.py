@@ -1,11 +1,13 @@
-"""The two scripts that keep limits in Redis: each runs whole, and nothing comes between.
+"""The scripts that keep limits in Redis: each runs whole, and nothing comes between.
 
 They follow `InProcessLimits` step for step. A record, ``KEYS[1]``, says when a reservation was made
 and is gone once it ended, so whatever is sent twice counts once. Every scope has three keys:
 
 - ``…:w``: a hash of its windows' slots, with the sum and the first and last slot of each;
-- ``…:l``: a sorted set of running requests and the money they hold, by when their lease ends;
-- ``…:m``: a hash of the money held, and spent in the current day and month.
+- ``…:l``: what running requests hold, worker by worker (`redis_leases`);
+- ``…:m``: a hash of the money spent in the current day and month.
+
+The last key says when each worker was heard.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import hashlib
 from dataclasses import dataclass
 
 from descant.gateway.limits.claim import SLOTS
+from descant.gateway.limits.redis_leases import BEAT, HEAR, LEASES
 
 SERVER_CLOCK = "redis.call('TIME')"
 """Lua that tells seconds and microseconds: the server's own, so workers' clocks do not matter."""
@@ -34,17 +37,22 @@ class Script:
 
 def reserve_script(clock_lua: str) -> Script:
     """Return the script that takes from all scopes or none."""
-    return Script.of(_clock(clock_lua) + _WINDOW + _PURSE + _RESERVE)
+    return Script.of(_clock(clock_lua) + HEAR + LEASES + _WINDOW + _PURSE + _RESERVE)
 
 
 def settle_script(clock_lua: str) -> Script:
     """Return the script that corrects a reservation and ends it."""
-    return Script.of(_clock(clock_lua) + _WINDOW + _PURSE + _SETTLE)
+    return Script.of(_clock(clock_lua) + HEAR + LEASES + _WINDOW + _PURSE + _SETTLE)
 
 
 def seed_script(clock_lua: str) -> Script:
     """Return the script that lets at least so much money be spent."""
     return Script.of(_clock(clock_lua) + _PURSE + _SEED)
+
+
+def beat_script(clock_lua: str) -> Script:
+    """Return the script that says only that its worker is there."""
+    return Script.of(_clock(clock_lua) + HEAR + BEAT)
 
 
 def _clock(clock_lua: str) -> str:
@@ -169,24 +177,6 @@ local function set_spent(key, period, nano)
   redis.call('HSET', key, period, start_of(period), period .. ':spent', nano)
   redis.call('EXPIRE', key, PURSE_S)
 end
-
-local function hold(key, nano)
-  if nano == 0 then return end
-  redis.call('HINCRBY', key, 'held', nano)
-  redis.call('EXPIRE', key, PURSE_S)
-end
-
--- How many requests of a scope run, without those whose lease ended.
-local function count_running(leases, purse)
-  local ended = redis.call('ZRANGEBYSCORE', leases, '-inf', now_us)
-  for _, member in ipairs(ended) do
-    redis.call('ZREM', leases, member)
-    hold(purse, 0 - tonumber(member:match(':(%d+)$')))
-  end
-  local running = redis.call('ZCARD', leases)
-  if running == 0 then redis.call('HDEL', purse, 'held') end
-  return running
-end
 """
 
 _RESERVE = """
@@ -209,12 +199,12 @@ local function ask_rate(i, window)
   refuse(i, window.rate.kind, window.rate.limit, window.rate.per, wait_us)
 end
 
-local function ask_budget(i, key, budget)
+local function ask_budget(i, key, budget, held)
   local left = budget.limit - spent(key, budget.period)
   local wait_us = nil
   if most.money > budget.limit then wait_us = math.huge
   elseif most.money > left then wait_us = end_of(budget.period) * DAY_US - now_us
-  elseif most.money > left - tonumber(redis.call('HGET', key, 'held') or 0) then
+  elseif most.money > left - held then
     wait_us = asked.guess_us
   end
   if wait_us then refuse(i, 'money', budget.limit, 'a ' .. budget.period, wait_us) end
@@ -231,12 +221,12 @@ for i, claim in ipairs(asked.claims) do
     ask_rate(i, window)
   end
   if claim.is_leased then
-    local running = count_running(leases, purse)
+    local running, held = held_by_all(leases)
     if claim.concurrency and running >= claim.concurrency then
       refuse(i, 'concurrency', claim.concurrency, 'at once', asked.guess_us)
     end
     if most.money > 0 then
-      for _, budget in ipairs(claim.budgets) do ask_budget(i, purse, budget) end
+      for _, budget in ipairs(claim.budgets) do ask_budget(i, purse, budget, held) end
     end
   end
 end
@@ -246,11 +236,7 @@ if not worst then
   redis.call('SET', KEYS[1], now_us, 'PX', math.ceil(asked.lease_us / 1000) + 1000)
   for i, claim in ipairs(asked.claims) do
     for _, window in ipairs(windows[i]) do take(window, most[window.rate.kind]) end
-    if claim.is_leased then
-      redis.call('ZADD', KEYS[3 * i], now_us + asked.lease_us, asked.member)
-      redis.call('PEXPIRE', KEYS[3 * i], math.ceil(asked.lease_us / 1000) + 1000)
-      hold(KEYS[3 * i + 1], most.money)
-    end
+    if claim.is_leased then begin_lease(KEYS[3 * i]) end
   end
 else
   for i in ipairs(asked.claims) do
@@ -301,8 +287,7 @@ for i, claim in ipairs(asked.claims) do
     else store(window) end
   end
   if claim.is_leased then
-    if redis.call('ZREM', leases, asked.member) == 1 then hold(purse, 0 - asked.most.money) end
-    count_running(leases, purse)
+    end_lease(leases, asked.holder, asked.member)
     for _, budget in ipairs(claim.budgets) do
       set_spent(purse, budget.period, spent(purse, budget.period) + asked.used.money)
     end

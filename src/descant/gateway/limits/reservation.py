@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from descant.gateway.limits.claim import NANO, Claim, Period, RateKind
 
@@ -108,6 +108,19 @@ class Limits(Protocol):
 
     async def aclose(self) -> None:
         """Let go of what is held open."""
+
+
+@runtime_checkable
+class SharedLimits(Limits, Protocol):
+    """Limits that all workers keep together, as long as what they share is there."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all workers count together now; otherwise each keeps its part."""
+
+    @property
+    def losses(self) -> int:
+        """How often what they share was lost."""
 
 
 def _headers(rooms: Iterable[Room]) -> dict[str, str]:

@@ -45,10 +45,12 @@ class Eligibility:
         open_now = [name for name in fitting if self._is_open(name, time_s)]
         if not open_now:
             wait_s = min(self._hours[name].opens_in_s(time_s) for name in fitting)
-            raise TooBusy(
+            error = TooBusy(
                 f"{call.model!r} is not answered at this time of day.",
                 remedy=f"Ask again in {wait_s:.0f} seconds.",
             )
+            error.wait_s = wait_s
+            raise error
         return open_now
 
     def _fits(self, name: str, tokens: int) -> bool:

@@ -85,16 +85,17 @@ class LoadView:
 
     def in_flight(self, upstream: str) -> float:
         """Return the requests there, as far as known: those sent from here and those of others."""
-        seen = self._seen[upstream]
-        return len(seen.calls) + seen.others
+        seen = self._seen.get(upstream)
+        # Of one that newer settings no longer have, nothing is known.
+        return 0.0 if seen is None else len(seen.calls) + seen.others
 
     def strain(self, upstream: str) -> float:
         """Return how near an engine is to its end, 0 to 1: its queue or its KV cache.
 
         An upstream that is never polled is not strained; one that should be and is not heard of, is.
         """
-        seen = self._seen[upstream]
-        if not seen.is_polled:
+        seen = self._seen.get(upstream)
+        if seen is None or not seen.is_polled:
             return 0.0
         if seen.figures is None:
             return 1.0
@@ -106,8 +107,8 @@ class LoadView:
 
     def figures(self, upstream: str) -> Figures | None:
         """Return what an upstream last said of itself, if that is not too long ago."""
-        seen = self._seen[upstream]
-        if seen.figures is None or self._clock() - seen.polled_s > STALE_S:
+        seen = self._seen.get(upstream)
+        if seen is None or seen.figures is None or self._clock() - seen.polled_s > STALE_S:
             return None
         return seen.figures
 
@@ -120,7 +121,9 @@ class LoadView:
         names = list(upstreams)
         now_s = self._clock()
         known = {
-            name: value for name in names if (value := self._seen[name].first_byte_s) is not None
+            name: seen.first_byte_s
+            for name in names
+            if (seen := self._seen.get(name)) is not None and seen.first_byte_s is not None
         }
         if not known:
             return dict.fromkeys(names, 0.0)

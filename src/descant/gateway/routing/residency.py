@@ -56,8 +56,8 @@ class Residency:
 
     def has_slots(self, upstream: str, model: str) -> bool:
         """Return whether this model takes a slot there: the base model takes none."""
-        slots = self._slots[upstream]
-        return slots.size is not None and model not in slots.base_models
+        slots = self._slots.get(upstream)
+        return slots is not None and slots.size is not None and model not in slots.base_models
 
     def sent(self, upstream: str, model: str) -> None:
         """Remember that an upstream was asked for an adapter."""
@@ -87,8 +87,8 @@ class Residency:
 
     def score(self, upstream: str, model: str) -> float:
         """Return how ready an upstream is for a model: 1 holds it, 0.8 free slot, 0.6 loading, 0 full."""
-        slots = self._slots[upstream]
-        if slots.size is None or model in slots.base_models:
+        slots = self._slots.get(upstream)
+        if slots is None or slots.size is None or model in slots.base_models:
             return ACTIVE
         if model in slots.adapters:
             return ACTIVE if slots.adapters[model] else LOADING

@@ -19,10 +19,18 @@ class RouteTable:
     def __init__(self, routes: Mapping[str, RouteConfig]):
         self._routes = dict(routes)
         self._globs = sorted(self._routes, key=lambda glob: (-len(glob), glob))
-        self._found: dict[str, RouteConfig] = {}
+        self._found: dict[str, str] = {}
 
     def route(self, model: str) -> RouteConfig:
         """Return the model's route.
+
+        Raises:
+            ModelNotFound: no route fits.
+        """
+        return self._routes[self.name(model)]
+
+    def name(self, model: str) -> str:
+        """Return the name of the model's route.
 
         Raises:
             ModelNotFound: no route fits.
@@ -35,12 +43,12 @@ class RouteTable:
             self._found[model] = found
         return found
 
-    def _look_up(self, model: str) -> RouteConfig:
+    def _look_up(self, model: str) -> str:
         if model in self._routes:
-            return self._routes[model]
+            return model
         for glob in self._globs:
             if fnmatchcase(model, glob):
-                return self._routes[glob]
+                return glob
         raise ModelNotFound(
             f"There is no model {model!r} here.",
             field="model",

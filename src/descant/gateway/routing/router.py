@@ -60,12 +60,12 @@ class Router:
 
     def __init__(self, config: GatewayConfig, memory: Memory, wall_clock: Callable[[], float]):
         """`wall_clock` is Unix time, for the hours of the day."""
-        memory.adopt(config)
         self.memory = memory
         self._config = config
         self._wall_clock = wall_clock
         self._routes = RouteTable(config.routes)
         self._eligibility = Eligibility(config.upstreams)
+        memory.adopt(config)
 
     def route(self, model: str) -> RouteConfig:
         """Return the route of a model.
@@ -74,6 +74,14 @@ class Router:
             ModelNotFound: there is none.
         """
         return self._routes.route(model)
+
+    def route_name(self, model: str) -> str:
+        """Return the name of a model's route.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        return self._routes.name(model)
 
     def deal(self, call: Call) -> Deal:
         """Return who answers a call, the model or its canary, and which shadow is asked too."""

@@ -4,6 +4,8 @@ from descant.gateway.watching.figures import (
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SemanticFigures,
+    SharingFigures,
     UpstreamFigures,
 )
 from descant.gateway.watching.metrics import GatewayMetrics
@@ -38,6 +40,8 @@ __all__ = [
     "RequestFigures",
     "RequestSpan",
     "RequestStart",
+    "SemanticFigures",
+    "SharingFigures",
     "Timings",
     "TraceContext",
     "Tracing",

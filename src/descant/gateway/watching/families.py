@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from descant.gateway.watching.bounded import Histogram
+from descant.gateway.watching.figures import SemanticFigures
 from descant.gateway.watching.tallies import ModelTally, Spent, Tallies
 
 Row = tuple[Sequence[str], float]
@@ -39,7 +40,9 @@ class GatewayCollector(Collector):
         yield from self._times()
         yield from self._events()
         yield from self._upstreams()
+        yield from self._semantics()
         yield from self._ledger()
+        yield from self._sharing()
 
     def _requests(self) -> Iterator[Metric]:
         tallies = self._tallies
@@ -144,6 +147,20 @@ class GatewayCollector(Collector):
             [((f.name, s), float(f.breaker == s)) for f in figures for s in _BREAKER_STATES],
         )
 
+    def _semantics(self) -> Iterator[Metric]:
+        figures = list(self._tallies.semantics())
+        kinds: tuple[tuple[str, str, Callable[[SemanticFigures], float]], ...] = (
+            ("open", "1 while the semantic tier serves.", lambda f: f.is_open),
+            ("false_share_bound", "Of its would-be hits fewer are wrong.", lambda f: f.bound),
+            ("checks", "Would-be hits compared since it last turned.", lambda f: f.checks),
+            ("false_checks", "Of these, how many were wrong.", lambda f: f.false),
+        )
+        for name, meaning, of in kinds:
+            rows = [((f.route,), float(of(f))) for f in figures]
+            yield self._gauge(f"semantic_{name}", meaning, ("route",), rows)
+        served = [((f.route,), f.served) for f in figures]
+        yield self._counter("semantic_served", "Answers it gave.", ("route",), served)
+
     def _ledger(self) -> Iterator[Metric]:
         ledger = self._tallies.ledger()
         yield self._gauge(
@@ -153,6 +170,20 @@ class GatewayCollector(Collector):
             [((), ledger.waiting_bytes)],
         )
         yield self._counter("ledger_dropped", "Records lost.", (), [((), ledger.dropped)])
+
+    def _sharing(self) -> Iterator[Metric]:
+        if self._tallies.sharing is None:
+            return
+        sharing = self._tallies.sharing()
+        yield self._gauge(
+            "limits_shared",
+            "1 while all workers count together, 0 while each keeps its part.",
+            (),
+            [((), sharing.is_shared)],
+        )
+        yield self._counter(
+            "limits_losses", "How often Redis was lost.", (), [((), sharing.losses)]
+        )
 
     def _counter(
         self, name: str, meaning: str, labels: Sequence[str], rows: Iterable[Row]

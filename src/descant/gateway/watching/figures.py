@@ -52,6 +52,31 @@ class UpstreamFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class SharingFigures:
+    """Where limits that all workers share stand."""
+
+    is_shared: bool
+    """Whether all workers count together now; otherwise each keeps its part."""
+    losses: int
+    """How often what they share was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticFigures:
+    """Where the semantic tier of one route stands."""
+
+    route: str
+    is_open: bool
+    """Whether it serves."""
+    bound: float
+    """The share of its would-be hits that are wrong is below."""
+    checks: int
+    false: int
+    """Of these checks, how many would have been wrong."""
+    served: int
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerFigures:
     """Where the ledger stands."""
 

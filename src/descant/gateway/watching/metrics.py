@@ -19,6 +19,8 @@ from descant.gateway.watching.figures import (
     KnownNames,
     LedgerFigures,
     RequestFigures,
+    SemanticFigures,
+    SharingFigures,
     UpstreamFigures,
 )
 from descant.gateway.watching.tallies import Tallies
@@ -82,6 +84,14 @@ class GatewayMetrics:
         """Ask where upstreams stand whenever somebody asks for the metrics; from another thread."""
         self._tallies.upstreams = figures
 
+    def watch_semantics(self, figures: Callable[[], Iterable[SemanticFigures]]) -> None:
+        """Ask where semantic tiers stand whenever somebody asks for the metrics; from another thread."""
+        self._tallies.semantics = figures
+
     def watch_ledger(self, figures: Callable[[], LedgerFigures]) -> None:
         """Ask where the ledger stands whenever somebody asks for the metrics; from another thread."""
         self._tallies.ledger = figures
+
+    def watch_sharing(self, figures: Callable[[], SharingFigures]) -> None:
+        """Ask where shared limits stand whenever somebody asks for the metrics."""
+        self._tallies.sharing = figures

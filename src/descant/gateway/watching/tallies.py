@@ -7,7 +7,13 @@ from functools import partial
 
 from descant.gateway.call import Usage
 from descant.gateway.watching.bounded import Bounded, Counts, Histogram
-from descant.gateway.watching.figures import KnownNames, LedgerFigures, UpstreamFigures
+from descant.gateway.watching.figures import (
+    KnownNames,
+    LedgerFigures,
+    SemanticFigures,
+    SharingFigures,
+    UpstreamFigures,
+)
 
 OTHER = "other"
 
@@ -69,4 +75,6 @@ class Tallies:
         self.loop_lag = Histogram(_LAG_SECONDS)
         self.in_flight = 0
         self.upstreams: Callable[[], Iterable[UpstreamFigures]] = tuple
+        self.semantics: Callable[[], Iterable[SemanticFigures]] = tuple
         self.ledger: Callable[[], LedgerFigures] = partial(LedgerFigures, 0, 0)
+        self.sharing: Callable[[], SharingFigures] | None = None
