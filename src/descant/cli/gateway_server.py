@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
+import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -71,8 +73,21 @@ class GatewayServer(DrainingServer):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         await super().startup(sockets)
         if self.started:
+            _favour_requests()
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, self._worker.reload_soon)
+
+
+def _favour_requests() -> None:
+    """Keep what happens beside requests from holding them up.
+
+    What is loaded by now stays, so collections need not look at it; and the threads that write the books
+    give the interpreter back to the event loop after half a millisecond, not after five.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 50)
+    sys.setswitchinterval(0.0005)
 
 
 class SupervisedServer(GatewayServer):
