@@ -86,7 +86,7 @@ def _favour_requests() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 50, 50)
+    gc.set_threshold(1_000, 50, 100)
     sys.setswitchinterval(0.0005)
 
 

@@ -8,6 +8,8 @@ since the last move, whether or not the database answers, and a row that is ship
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from descant.schema.errors import LedgerUnavailable
 
 _log = logging.getLogger(__name__)
 _MOVE_EVERY_S = 0.2
+_NICENESS = 10
 _LOOK_EVERY_S = 10.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 10.0
 
@@ -147,6 +150,7 @@ class Ledger:
             loss.say_rest()
 
     def _keep_moving(self) -> None:
+        _stand_back()
         while not self._closing.wait(_MOVE_EVERY_S):
             if self._intake.move():
                 self._fresh.set()
@@ -154,6 +158,7 @@ class Ledger:
                 loss.say()
 
     def _keep_shipping(self) -> None:
+        _stand_back()
         retry_s = _FIRST_RETRY_S
         while not self._closing.is_set():
             try:
@@ -177,3 +182,9 @@ class Ledger:
                 self._is_reachable = False
                 raise
             self._is_reachable = True
+
+
+def _stand_back() -> None:
+    """Let requests go first where this thread wants the same core; Linux alone has priorities of threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
