@@ -149,6 +149,8 @@ def test_files_that_are_not_there_exit_with_2(
 
 
 def test_completion_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Which shell this runs under, if any, is not what is tested.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     code = "from descant.cli import main; main(['--show-completion', 'bash'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "_DESCANT_COMPLETE" in done.stdout, done.stderr

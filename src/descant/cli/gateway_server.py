@@ -86,7 +86,7 @@ def _favour_requests() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(1_000, 50, 100)
+    gc.set_threshold(1_000, 10, 10)
     sys.setswitchinterval(0.0005)
 
 
